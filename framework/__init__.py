@@ -1,0 +1,36 @@
+"""CQRS and event sourcing: aggregates decide, a journal remembers, an application wires it together."""
+
+from framework.aggregate import Aggregate
+from framework.application import Application
+from framework.errors import CommandRejected, FrameworkError
+from framework.handler import EventHandler
+from framework.messages import Consistency, DispatchResult, Metadata, Recorded
+from framework.policies import Backoff, Lifespan
+from framework.process_manager import Continue, ProcessManager, Start, Stop
+from framework.projector import Connection, Projector
+from framework.router import Router
+from framework.store.memory import MemoryEventStore
+from framework.store.postgres import PostgresEventStore
+
+__all__ = [
+    "Aggregate",
+    "Application",
+    "Backoff",
+    "CommandRejected",
+    "Connection",
+    "Consistency",
+    "Continue",
+    "DispatchResult",
+    "EventHandler",
+    "FrameworkError",
+    "Lifespan",
+    "MemoryEventStore",
+    "Metadata",
+    "PostgresEventStore",
+    "ProcessManager",
+    "Projector",
+    "Recorded",
+    "Router",
+    "Start",
+    "Stop",
+]

@@ -1,0 +1,155 @@
+"""Domain values to JSON and back: what comes back is equal to what went in, or nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import msgspec
+
+from framework.errors import UndecodablePayload, UnencodableValue, UnsupportedType
+from framework.forms import Forms, NotHeld, Refused
+
+T = TypeVar("T")
+
+NUL = b"\\u0000"
+"""How JSON writes the one character that PostgreSQL's text cannot hold."""
+
+
+@attrs.frozen
+class _Hooks:
+    unstructure: Callable[[Any], Any]
+    structure: Callable[[Any, Any], Any]
+
+
+class Codec:
+    """Writes attrs values as JSON, and reads them back as the class you name.
+
+    Held are: bool, int, float, str, bytes, UUID, Decimal, aware datetime, date, time, timedelta, Enum, Literal, None; tuple,
+    list, set, frozenset, and mappings of those, and attrs classes of them, nested as you like; unions that JSON can tell
+    apart, where attrs classes are told apart by name; and what you `register`. A value that does not fit its annotation
+    is refused when it is written, since it would come back as another. Fields that a payload lacks take their default,
+    fields that the class lacks are passed over.
+    """
+
+    def __init__(self) -> None:
+        self._forms = Forms()
+        self._fast = self._forms.install(cattrs.Converter(detailed_validation=False))
+        self._careful = self._forms.install(cattrs.Converter(detailed_validation=True))
+        self._hooks: dict[type, _Hooks] = {}
+
+    def register(self, cls: type[T], encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
+        """Hold values of *cls*: *encode* turns one into what JSON knows, *decode* turns that back into an equal one."""
+        self._forms.register(cls, encode, decode)
+
+    def check(self, cls: type) -> None:
+        """Raise `UnsupportedType` if *cls* has a field that could not be written and read back."""
+        if cls in self._hooks:
+            return
+        try:
+            self._forms.check(cls)
+            self._hooks[cls] = _Hooks(self._fast.get_unstructure_hook(cls), self._fast.get_structure_hook(cls))
+        except NotHeld as error:
+            raise UnsupportedType(cls, error.path, error.reason) from None
+
+    def encode(self, value: object) -> bytes:
+        """Return *value* as a JSON document; raises `UnencodableValue` naming the field."""
+        cls = type(value)
+        hooks = self._hooks.get(cls)
+        if hooks is None:
+            self.check(cls)
+            hooks = self._hooks[cls]
+        try:
+            document = msgspec.json.encode(hooks.unstructure(value))
+        except (Refused, ValueError, TypeError, AttributeError) as error:
+            raise UnencodableValue(f"{cls.__name__}{self._where(value, error)}") from error
+        if NUL in document:
+            _refuse_nul(cls.__name__, msgspec.json.decode(document))
+        return document
+
+    def decode(self, cls: type[T], document: bytes) -> T:
+        """Return the value of *cls* that *document* holds; raises `UndecodablePayload` naming the field."""
+        if cls not in self._hooks:
+            self.check(cls)
+        hooks = self._hooks[cls]
+        try:
+            value: T = hooks.structure(msgspec.json.decode(document), cls)
+        except Exception as error:
+            raise UndecodablePayload(self._faults(cls, document, error)) from error
+        return value
+
+    def encode_metadata(self, metadata: Mapping[str, Any]) -> bytes:
+        """Return *metadata* as a JSON object; raises `UnencodableValue` for what JSON does not hold as it is."""
+        try:
+            document = msgspec.json.encode(_plain(metadata, "metadata"))
+        except (ValueError, RecursionError) as error:
+            raise UnencodableValue(f"metadata: {error}") from error
+        if NUL in document:
+            _refuse_nul("metadata", msgspec.json.decode(document))
+        return document
+
+    def decode_metadata(self, document: bytes) -> dict[str, Any]:
+        """Return the metadata that *document* holds."""
+        metadata: dict[str, Any] = {} if document == b"{}" else msgspec.json.decode(document)
+        return metadata
+
+    def _where(self, value: Any, error: Exception) -> str:
+        """Return the path to what could not be written, and why."""
+        for field in attrs.fields(type(value)):
+            inner = getattr(value, field.name)
+            try:
+                msgspec.json.encode(
+                    self._fast.get_unstructure_hook(self._forms.type_of(type(value), field.name))(inner)
+                )
+            except (Refused, ValueError, TypeError, AttributeError) as cause:
+                deeper = attrs.has(type(inner)) and type(inner) in self._forms.checked
+                return f".{field.name}{self._where(inner, cause) if deeper else f': {cause}'}"
+        return f": {error}"
+
+    def _faults(self, cls: type, document: bytes, error: Exception) -> str:
+        try:
+            self._careful.structure(msgspec.json.decode(document), cls)
+        except cattrs.BaseValidationError as faults:
+            return f"{cls.__name__}: {'; '.join(cattrs.transform_error(faults))}"
+        except msgspec.DecodeError:
+            return f"{cls.__name__}: the payload is not JSON: {error}"
+        except Exception as cause:  # noqa: BLE001 - whatever a class's own converters and validators raise
+            return f"{cls.__name__}: {cause}"
+        return f"{cls.__name__}: {error}"
+
+
+def _refuse_nul(path: str, value: Any) -> None:
+    """Raise if there is a NUL in *value*; the bytes alone do not tell one from a backslash before `u0000`."""
+    match value:
+        case str() if "\0" in value:
+            raise UnencodableValue(f"{path}: PostgreSQL holds no text with NUL")
+        case dict():
+            for key, each in value.items():
+                _refuse_nul(path, key)
+                _refuse_nul(f"{path}.{key}", each)
+        case list():
+            for number, each in enumerate(value):
+                _refuse_nul(f"{path}[{number}]", each)
+        case _:
+            pass
+
+
+def _plain(value: Any, path: str) -> Any:
+    """Return *value* if JSON gives it back equal."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int() if type(value) is int:
+            return value
+        case float() if value - value == 0:  # neither NaN nor an infinity
+            return value
+        case Mapping():
+            if not all(type(key) is str for key in value):
+                raise UnencodableValue(f"{path}: keys are text")
+            return {key: _plain(each, f"{path}[{key!r}]") for key, each in value.items()}
+        case list():
+            return [_plain(each, f"{path}[{number}]") for number, each in enumerate(value)]
+        case _:
+            raise UnencodableValue(f"{path}: {value!r} is not a JSON value")

@@ -1,0 +1,103 @@
+"""Reads the message types that a class declares in its generic base."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, ForwardRef, TypeVar, Union, get_args, get_origin
+
+import attrs
+
+from framework.errors import InvalidContract
+
+T = TypeVar("T")
+
+
+def message_types(cls: type, base: type, index: int) -> tuple[type, ...]:
+    """Return the message types that *cls* gives for the type parameter number *index* of *base*, in their order.
+
+    Looks through unions, aliases and `Annotated`, and through generic bases of the user's own in between. Raises
+    `InvalidContract` where nothing is declared, or something that cannot be a message: each is a frozen attrs class.
+    """
+    declared = _arguments(cls, base)
+    if declared is None or index >= len(declared):
+        raise InvalidContract(f"{cls.__name__} does not say which messages it takes: {_remedy(cls, base)}")
+    found = tuple(dict.fromkeys(declared[index]))
+    for each in found:
+        if isinstance(each, TypeVar) or each in (Any, object):
+            raise InvalidContract(f"{cls.__name__} leaves open which messages it takes: {_remedy(cls, base)}")
+        if not isinstance(each, type) or not attrs.has(each):
+            raise InvalidContract(
+                f"{cls.__name__} declares {each!r} as a message: a message is a frozen attrs class, or a union of such"
+            )
+        if not attrs.inspect(each).is_frozen:
+            raise InvalidContract(f"{each.__name__}, a message of {cls.__name__}, can change: make it @attrs.frozen")
+    return found
+
+
+def initial_state(cls: type[T]) -> T:
+    """Return the state of *cls* before its first event; raises `InvalidContract` if there is none."""
+    if not _is_frozen(cls):
+        raise InvalidContract(f"{cls.__name__} must be a frozen attrs class: put @attrs.frozen above it")
+    try:
+        return cls()
+    except TypeError as error:
+        message = f"{cls.__name__} must have a default for every field, its state before the first event: {error}"
+        raise InvalidContract(message) from error
+
+
+def _is_frozen(cls: type) -> bool:
+    return attrs.has(cls) and attrs.inspect(cls).is_frozen
+
+
+def _remedy(cls: type, base: type) -> str:
+    return f"write 'class {cls.__name__}({base.__name__}[…])' with its messages in the brackets"
+
+
+def _arguments(cls: type, base: type) -> list[list[Any]] | None:
+    """Return the members of each type argument of *base* as *cls* inherits it; None if it does not say."""
+    for parent in cls.__dict__.get("__orig_bases__", cls.__bases__):
+        origin = get_origin(parent) or parent
+        given = [list(_members(each, cls)) for each in get_args(parent)]
+        if origin is base:
+            return given or None
+        if not isinstance(origin, type) or not issubclass(origin, base):
+            continue
+        inherited = _arguments(origin, base)
+        if inherited is None:
+            continue
+        # What the parent left open is what this class puts in its brackets.
+        bound = dict(zip(getattr(origin, "__parameters__", ()), given, strict=False))
+        return [[each for one in members for each in _bound(one, bound)] for members in inherited]
+    return None
+
+
+def _bound(member: Any, bound: dict[Any, list[Any]]) -> list[Any]:
+    return bound.get(member, [member]) if isinstance(member, TypeVar) else [member]
+
+
+def _members(declared: Any, cls: type) -> Iterator[Any]:
+    origin = get_origin(declared)
+    if origin is Union or origin is UnionType:
+        for each in get_args(declared):
+            yield from _members(each, cls)
+    elif origin is Annotated:
+        yield from _members(get_args(declared)[0], cls)
+    elif isinstance(declared, str | ForwardRef):
+        yield from _members(_resolved(declared, cls), cls)
+    elif hasattr(declared, "__value__"):  # the type statement's alias, and typing_extensions' in Python 3.11
+        yield from _members(declared.__value__, cls)
+    else:
+        yield declared
+
+
+def _resolved(name: str | ForwardRef, cls: type) -> Any:
+    expression = name if isinstance(name, str) else name.__forward_arg__
+    try:
+        # The class's own source text, evaluated where it was written.
+        return eval(expression, vars(sys.modules[cls.__module__]))  # noqa: S307
+    except NameError as error:
+        raise InvalidContract(
+            f"{cls.__name__} declares {expression!r}, which is not defined where it is written: {error}"
+        ) from error

@@ -1,0 +1,343 @@
+"""Every error the framework raises, in one tree.
+
+::
+
+    FrameworkError
+    ├── CommandRejected                  a refusal: subclass it, raise it from `execute`
+    ├── ConfigurationError               wrong wiring, found when the object is built
+    │   ├── InvalidContract              a class declares no message types, or unusable ones
+    │   ├── CommandAlreadyRegistered     two aggregates claim one command
+    │   ├── MissingIdentity              a command has no field that names its aggregate
+    │   ├── DuplicateName                two handlers, or two event types, of one name
+    │   ├── NoReadDatabase               a projector has nowhere to keep its rows
+    │   └── UnsupportedType              a field the codec cannot hold
+    ├── DispatchError                    a command that did not come to an answer of its own
+    │   ├── UnknownCommand               nobody registered it
+    │   ├── InvalidIdentity              it names no aggregate
+    │   ├── InvalidMetadata              its metadata cannot be recorded
+    │   ├── InvalidDecision              `execute` or `apply` broke its contract
+    │   ├── CommandIdReused              another command was answered under its id
+    │   ├── TooManyAttempts              other writers won every time
+    │   ├── DispatchTimeout              it was withdrawn before anything was recorded
+    │   ├── OutcomeUnknown               it may or may not have been recorded
+    │   ├── SelfWait                     it would wait for the handler that sent it
+    │   ├── UnknownHandler               it would wait for a handler nobody runs
+    │   ├── NotRunning                   the application is not open
+    │   └── SubsystemFailed              a part of the application died
+    ├── CodecError                       a value and its JSON do not fit
+    │   ├── UnencodableValue             nothing was written
+    │   ├── UndecodablePayload           a stored payload does not fit its class
+    │   └── UnknownEventType             a stored type nobody knows
+    ├── StoreError                       the store refused, or could not be asked
+    │   ├── WrongExpectedVersion         another writer was there first
+    │   ├── DuplicateEvent               an event id is taken by another content
+    │   ├── ReceiptTaken                 a command id is answered already
+    │   ├── StreamDeleted                the stream is closed for good
+    │   ├── StorageUnavailable           the database did not answer; nothing was recorded
+    │   ├── AppendRefused                the database took exception to the content; nothing was recorded
+    │   ├── SchemaMismatch               the database holds another schema version
+    │   └── ProgressMoved                another process has moved this checkpoint
+    └── EmbeddedServerError              the embedded PostgreSQL cannot be run
+        ├── NoPostgresBinaries           this platform has none
+        └── DataFolderUnusable           the data folder cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+
+class FrameworkError(Exception):
+    """The root of all errors of this framework."""
+
+
+# Refusals ------------------------------------------------------------------------------------------
+
+
+class CommandRejected(FrameworkError):
+    """The domain refuses a command; nothing was recorded.
+
+    Subclass it with the reason as the name and raise it from `Aggregate.execute`. The refusal was true of a
+    committed state no older than the dispatch.
+    """
+
+
+# Wiring --------------------------------------------------------------------------------------------
+
+
+class ConfigurationError(FrameworkError):
+    """Something is wired wrongly; raised when the object is built, before anything runs."""
+
+
+class InvalidContract(ConfigurationError):
+    """A class does not say which messages it takes, or names something that cannot be a message."""
+
+
+class CommandAlreadyRegistered(ConfigurationError):
+    """A command would have two destinations."""
+
+    def __init__(self, command: type, first: type, second: type) -> None:
+        self.command = command
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"{command.__name__} is registered for {first.__name__}, and again for {second.__name__}:"
+            " a command goes to one aggregate"
+        )
+
+
+class MissingIdentity(ConfigurationError):
+    """A command has no field that names its aggregate."""
+
+    def __init__(self, command: type, aggregate: type, identity: str) -> None:
+        self.command = command
+        self.aggregate = aggregate
+        self.identity = identity
+        super().__init__(
+            f"{command.__name__} has no field {identity!r} to find its {aggregate.__name__} by:"
+            " add the field, or register a function as identity"
+        )
+
+
+class DuplicateName(ConfigurationError):
+    """Two things share a name that must tell them apart in the database."""
+
+    def __init__(self, kind: str, name: str, first: type, second: type) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(
+            f"{kind} {name!r} is claimed by {_qualified(first)} and by {_qualified(second)}: give one another name"
+        )
+
+
+class NoReadDatabase(ConfigurationError):
+    """A projector has no database to keep its rows in."""
+
+    def __init__(self, projector: str) -> None:
+        self.projector = projector
+        super().__init__(
+            f"projector {projector!r} has no database for its rows:"
+            " give the application read_models=dsn, or a PostgresEventStore"
+        )
+
+
+class UnsupportedType(ConfigurationError):
+    """A message has a field that the codec cannot write and read back."""
+
+    def __init__(self, message: type, path: str, reason: str) -> None:
+        self.message = message
+        self.path = path
+        super().__init__(f"{message.__name__}.{path}: {reason}")
+
+
+# Dispatch ------------------------------------------------------------------------------------------
+
+
+class DispatchError(FrameworkError):
+    """A command did not come to an answer of its own."""
+
+
+class UnknownCommand(DispatchError):
+    """Nobody registered this command; nothing was recorded."""
+
+    def __init__(self, command: type) -> None:
+        self.command = command
+        super().__init__(f"no aggregate takes {_qualified(command)}: register one that does with router.register")
+
+
+class InvalidIdentity(DispatchError):
+    """A command names no aggregate: its identity is empty or of no use as a name; nothing was recorded."""
+
+    def __init__(self, command: type, value: object, reason: str) -> None:
+        self.command = command
+        self.value = value
+        super().__init__(f"{command.__name__}: identity {value!r} {reason}")
+
+
+class InvalidMetadata(DispatchError):
+    """The metadata given to a dispatch cannot be recorded; nothing was."""
+
+
+class InvalidDecision(DispatchError):
+    """An aggregate's `execute` or `apply` broke its contract; nothing was recorded."""
+
+
+class CommandIdReused(DispatchError):
+    """A command came under the id of another command that has been answered; nothing was recorded."""
+
+    def __init__(self, command_id: UUID) -> None:
+        self.command_id = command_id
+        super().__init__(f"command id {command_id} belongs to another command: give each command its own id")
+
+
+class TooManyAttempts(DispatchError):
+    """Other writers won every time this command was decided; nothing was recorded, it may be sent again."""
+
+    def __init__(self, stream: str, attempts: int) -> None:
+        self.stream = stream
+        self.attempts = attempts
+        super().__init__(f"{stream}: other writers won {attempts} times in a row; nothing was recorded")
+
+
+class DispatchTimeout(DispatchError):
+    """The time ran out while the command still waited for its turn; nothing was recorded."""
+
+    def __init__(self, stream: str, seconds: float) -> None:
+        self.stream = stream
+        self.seconds = seconds
+        super().__init__(f"{stream}: not decided within {seconds:g} s; the command was withdrawn")
+
+
+class OutcomeUnknown(DispatchError):
+    """The append was on its way when the asking ended: it may or may not have been recorded.
+
+    Dispatch again under the same *command_id* to learn the outcome.
+    """
+
+    def __init__(self, stream: str, command_id: UUID | None) -> None:
+        self.stream = stream
+        self.command_id = command_id
+        asking = f"dispatch again with command_id={command_id} to learn the outcome" if command_id else ""
+        super().__init__(f"{stream}: the append may or may not have been recorded" + (f"; {asking}" if asking else ""))
+
+
+class SelfWait(DispatchError):
+    """A handler asked to wait until it has itself handled what it is about to cause; nothing was recorded."""
+
+    def __init__(self, handler: str) -> None:
+        self.handler = handler
+        super().__init__(f"handler {handler!r} would wait for itself: dispatch with consistency=EVENTUAL inside it")
+
+
+class UnknownHandler(DispatchError):
+    """A dispatch would wait for a handler that nobody runs; nothing was recorded."""
+
+    def __init__(self, handler: str, known: Collection[str]) -> None:
+        self.handler = handler
+        super().__init__(f"nobody runs a handler {handler!r}; these are run: {', '.join(sorted(known)) or 'none'}")
+
+
+class NotRunning(DispatchError):
+    """The application is not open: use it inside `async with application`."""
+
+    def __init__(self, state: str = "not open") -> None:
+        super().__init__(f"the application is {state}: use it inside 'async with application as …'")
+
+
+class SubsystemFailed(DispatchError):
+    """A part of the application died; its error is the cause of this one."""
+
+    def __init__(self, name: str, cause: BaseException) -> None:
+        self.name = name
+        super().__init__(f"{name} has failed and does not run: {type(cause).__name__}: {cause}")
+
+
+# Codec ---------------------------------------------------------------------------------------------
+
+
+class CodecError(FrameworkError):
+    """A value and its stored form do not fit together."""
+
+
+class UnencodableValue(CodecError):
+    """A value cannot be stored so that it comes back equal; nothing was written."""
+
+
+class UndecodablePayload(CodecError):
+    """A stored payload does not fit the class that should hold it."""
+
+
+class UnknownEventType(CodecError):
+    """The log holds an event type that no registered class is called by."""
+
+    def __init__(self, type_name: str, version: int, where: str = "") -> None:
+        self.type_name = type_name
+        self.version = version
+        place = f" ({where})" if where else ""
+        super().__init__(
+            f"event type {type_name!r} version {version} is stored{place} but no registered class has that name:"
+            " register the class that declares it, or name the old one with @event_type(..., was=...)"
+        )
+
+
+# Store ---------------------------------------------------------------------------------------------
+
+
+class StoreError(FrameworkError):
+    """The store refused, or could not be asked."""
+
+
+class WrongExpectedVersion(StoreError):
+    """A stream is not at the version its writer expected; nothing of that append was recorded."""
+
+    def __init__(self, stream: str, expected: str, actual: int) -> None:
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+        super().__init__(f"{stream}: expected {expected}, found version {actual}")
+
+
+class DuplicateEvent(StoreError):
+    """An event id is recorded already, with another content or in another place; nothing was recorded."""
+
+    def __init__(self, stream: str, event_ids: Sequence[UUID]) -> None:
+        self.stream = stream
+        self.event_ids = tuple(event_ids)
+        super().__init__(f"{stream}: event ids taken by other events: {', '.join(map(str, self.event_ids))}")
+
+
+class ReceiptTaken(StoreError):
+    """A command id of this append has its receipt already; nothing was recorded, the receipt holds the answer."""
+
+    def __init__(self, command_ids: Sequence[UUID]) -> None:
+        self.command_ids = tuple(command_ids)
+        super().__init__(f"command ids answered already: {', '.join(map(str, self.command_ids))}")
+
+
+class StreamDeleted(StoreError):
+    """The stream is deleted: it can be neither read nor written again."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        super().__init__(f"{stream} is deleted")
+
+
+class StorageUnavailable(StoreError):
+    """The database did not answer; nothing was recorded, and asking again later is safe."""
+
+
+class AppendRefused(StoreError):
+    """The database refused an append for what is in it; nothing was recorded, and repeating it changes nothing."""
+
+
+class SchemaMismatch(StoreError):
+    """The database holds another version of the framework's tables than this code was written for."""
+
+
+class ProgressMoved(StoreError):
+    """Another process has moved this checkpoint; nothing was written."""
+
+    def __init__(self, name: str, expected: int) -> None:
+        self.name = name
+        self.expected = expected
+        super().__init__(f"{name} is no longer at position {expected}: another process has moved it")
+
+
+# Embedded server -----------------------------------------------------------------------------------
+
+
+class EmbeddedServerError(FrameworkError):
+    """The embedded PostgreSQL could not be run."""
+
+
+class NoPostgresBinaries(EmbeddedServerError):
+    """There are no PostgreSQL programs for this platform; give a server with FRAMEWORK_DSN."""
+
+
+class DataFolderUnusable(EmbeddedServerError):
+    """The data folder cannot be used as it is."""
+
+
+def _qualified(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,25 @@
+"""An event handler: a side effect for each event, at least once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, TypeVar
+
+from framework.messages import Recorded
+
+E = TypeVar("E")
+
+
+class EventHandler(ABC, Generic[E]):
+    """Does something outside the database for each event: a mail, a call to another service.
+
+    Name the events in the base: `class Alerts(EventHandler[MoneySent])`. Each event is handled at least once, in the
+    order of the log; after a crash the last ones may come again, with the same `position` and `event_id` to tell.
+    """
+
+    name: ClassVar[str] = ""
+    """What its progress is stored under; the class name by default. Unique within a store."""
+
+    @abstractmethod
+    async def handle(self, event: Recorded[E]) -> None:
+        """Do what *event* asks for. An exception means it was not done: it is tried again, with growing pauses."""

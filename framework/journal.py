@@ -1,0 +1,87 @@
+"""A store and a codec: domain events in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+from framework.codec import Codec
+from framework.evolution import EventTypes
+from framework.messages import Recorded
+from framework.store.protocol import Appended, EventStore, NewEvent, Receipt, StoredEvent, StreamWrite
+
+
+@attrs.frozen
+class Page:
+    """Some events of the log, and how far was looked for them."""
+
+    events: Sequence[Recorded[Any]]
+    looked_to: int
+
+
+class Journal:
+    """Speaks domain events to a store that speaks records."""
+
+    def __init__(self, store: EventStore, codec: Codec, types: EventTypes) -> None:
+        self.store = store
+        self.codec = codec
+        self.types = types
+
+    def encode(
+        self,
+        event: object,
+        *,
+        event_id: UUID,
+        metadata: bytes,
+        correlation_id: UUID,
+        causation_id: UUID,
+    ) -> NewEvent:
+        """Return *event* ready to be appended; raises `UnencodableValue`."""
+        name, version = self.types.name_of(type(event))
+        return NewEvent(event_id, name, version, self.codec.encode(event), metadata, correlation_id, causation_id)
+
+    async def append(
+        self, stream: str, expected: int, events: Sequence[NewEvent], receipts: Sequence[Receipt] = ()
+    ) -> Appended:
+        """Record *events* at the end of *stream* together with *receipts*; raises as `EventLog.append` does."""
+        (appended,) = await self.store.append((StreamWrite(stream, expected, events),), receipts)
+        return appended
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000
+    ) -> Sequence[StoredEvent]:
+        """Return at most *limit* records of *stream*, for `decode`."""
+        return await self.store.read_stream(stream, after=after, until=until, limit=limit)
+
+    async def read_log(self, *, after: int, limit: int, types: Collection[str]) -> Page:
+        """Return at most *limit* events of *types* with positions above *after*, and how far was looked."""
+        page = await self.store.read_log(after=after, limit=limit, types=types)
+        return Page([self.record(stored) for stored in page.events], page.looked_to)
+
+    async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Return the receipts there are for *command_ids*."""
+        return await self.store.receipts(command_ids)
+
+    def decode(self, stored: StoredEvent) -> Any:
+        """Return the event that *stored* holds; raises `UnknownEventType` or `UndecodablePayload`."""
+        cls = self.types.class_of(stored.type, stored.type_version, f"{stored.stream} version {stored.version}")
+        return self.codec.decode(cls, stored.data)
+
+    def record(self, stored: StoredEvent) -> Recorded[Any]:
+        """Return the event that *stored* holds with all that is known about it."""
+        return Recorded(
+            data=self.decode(stored),
+            event_id=stored.event_id,
+            type=stored.type,
+            type_version=stored.type_version,
+            stream=stored.stream,
+            version=stored.version,
+            position=stored.position,
+            recorded_at=stored.recorded_at,
+            metadata=self.codec.decode_metadata(stored.metadata),
+            correlation_id=stored.correlation_id,
+            causation_id=stored.causation_id,
+        )

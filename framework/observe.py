@@ -1,0 +1,65 @@
+"""What the framework says of itself: the names of its log events, and the keys they carry.
+
+Ids of causes are bound to the context where a dispatch or the handling of an event begins, and are on every line below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+from uuid import UUID
+
+import structlog
+
+COMMAND_ACCEPTED: Final = "command_accepted"
+"""A command was decided and is durable (debug): stream, version, command, events (how many)."""
+COMMAND_REJECTED: Final = "command_rejected"
+"""A command was refused by its aggregate (info): stream, command, reason."""
+COMMAND_FAILED: Final = "command_failed"
+"""A command ended in an error that is no refusal (error): command, error."""
+EVENT_RECEIVED: Final = "event_received"
+"""A handler begins with an event, whose id is the line's causation_id (debug): handler, type, stream, version, position."""
+HANDLER_RETRY: Final = "handler_retry"
+"""A handler failed at an event and will try again (warning): handler, position, attempt, error, wait_s."""
+HANDLER_FAILED: Final = "handler_failed"
+"""A handler failed at an event for the last time and stops (error): handler, position, attempts."""
+PROCESS_COMMAND_PARKED: Final = "process_command_parked"
+"""A command of a process was set aside, and its instance's later ones behind it (error): process, instance, reason."""
+SUBSYSTEM_RESTARTED: Final = "subsystem_restarted"
+"""A part lost its database and starts again (warning): name, error, wait_s."""
+SUBSYSTEM_FAILED: Final = "subsystem_failed"
+"""A part died; the application takes no more commands (error): name."""
+LISTENER_LOST: Final = "listener_lost"
+"""The way to hear of other nodes' events is cut; until it is mended the log is looked at (warning): error."""
+ACTOR_FAILED: Final = "actor_failed"
+"""An aggregate's actor met an error of the framework's own; it starts anew from the log (error): stream."""
+
+
+class Logger(Protocol):
+    """What the framework needs of a logger."""
+
+    def debug(self, event: str, /, **keys: object) -> None: ...
+
+    def info(self, event: str, /, **keys: object) -> None: ...
+
+    def warning(self, event: str, /, **keys: object) -> None: ...
+
+    def error(self, event: str, /, **keys: object) -> None: ...
+
+
+def logger() -> Logger:
+    """Return the framework's logger, as the program has configured structlog."""
+    log: Logger = structlog.get_logger("framework")
+    return log
+
+
+@contextmanager
+def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> Iterator[None]:
+    """Bind the ids of a cause, and *keys*, to every line logged in the block."""
+    with structlog.contextvars.bound_contextvars(
+        correlation_id=str(correlation_id),
+        causation_id=str(causation_id) if causation_id else None,
+        **keys,
+    ):
+        yield

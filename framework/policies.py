@@ -1,0 +1,62 @@
+"""Settings, each with its unit and its default."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+from framework.clock import jitter
+
+
+@attrs.frozen
+class Backoff:
+    """Waiting longer after each failure, with jitter, a bounded number of times."""
+
+    attempts: int = 8
+    """How often in all something is tried."""
+    first: timedelta = timedelta(seconds=3)
+    factor: float = 2.0
+    longest: timedelta = timedelta(minutes=5)
+
+    def delay_s(self, failures: int) -> float:
+        """Return the seconds to wait after *failures* failures in a row, at least half of the exponential step."""
+        # The exponent is bounded because a float overflows long before anything stops counting.
+        step = self.first.total_seconds() * self.factor ** min(failures - 1, 64)
+        return jitter(min(step, self.longest.total_seconds()))
+
+
+@attrs.frozen
+class Lifespan:
+    """How long, and how many, aggregates stay in memory."""
+
+    idle_after: timedelta = timedelta(minutes=10)
+    live_at_most: int = 100_000
+
+
+@attrs.frozen
+class Defaults:
+    """What applies where neither a registration nor a call says otherwise."""
+
+    dispatch_timeout: timedelta = timedelta(seconds=5)
+    consistency_timeout: timedelta = timedelta(seconds=5)
+    conflict_retries: int = 10
+    """How often a round that lost to another writer is decided again."""
+    mailbox_limit: int = 1_000
+    lifespan: Lifespan = Lifespan()
+    page: int = 1_000
+    """Events read at once when a stream is loaded."""
+    batch: int = 500
+    """Events handed to a subscription at once."""
+    handler_retry: Backoff = Backoff()
+    shutdown_timeout: timedelta = timedelta(seconds=30)
+
+
+RECONNECT = Backoff(attempts=0, first=timedelta(milliseconds=100), longest=timedelta(seconds=2))
+"""How the parts that must outlive their database wait for it; they never stop trying."""
+
+CONFLICT = Backoff(first=timedelta(milliseconds=2), longest=timedelta(milliseconds=100))
+"""How a round waits before it is decided again."""
+
+POLL_SECONDS = 1.0
+"""How often, with jitter, the head of the log is asked for when nothing was heard."""

@@ -1,0 +1,230 @@
+"""The database that holds projectors' tables: a schema for each projector and version, and how far each has come."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import asyncpg
+
+from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch, StorageUnavailable
+from framework.projector import Connection, Projector
+
+READERS = 4
+"""Connections that read one projector's tables at the same time, at most."""
+
+LONGEST_IDENTIFIER = 63
+"""Bytes in a name of PostgreSQL."""
+
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+)
+"""How asyncpg says that the database is away."""
+
+PROGRESS_TABLE = """
+    CREATE SCHEMA IF NOT EXISTS framework_projections;
+    CREATE TABLE IF NOT EXISTS framework_projections.progress (
+        schema_name text   PRIMARY KEY,
+        projector   text   NOT NULL,
+        version     int    NOT NULL,
+        log_id      uuid   NOT NULL,
+        position    bigint NOT NULL
+    );
+"""
+
+LOAD = "SELECT position, log_id FROM framework_projections.progress WHERE schema_name = $1"
+LOCK = "SELECT position FROM framework_projections.progress WHERE schema_name = $1 FOR UPDATE"
+SAVE = "UPDATE framework_projections.progress SET position = $2 WHERE schema_name = $1"
+ENTER = "INSERT INTO framework_projections.progress VALUES ($1, $2, $3, $4, 0)"
+FORGET = "DELETE FROM framework_projections.progress WHERE schema_name = $1"
+
+SETUP_LOCK = 0x70726F6A6563
+"""Serialises those who create schemas: CREATE … IF NOT EXISTS alone races."""
+
+
+def name_of(projector: Projector[Any]) -> str:
+    """Return the name that the progress of *projector* is stored under."""
+    return projector.name or type(projector).__name__
+
+
+class ReadModel:
+    """The tables of one projector: one connection that writes to them, a few that read."""
+
+    def __init__(self, dsn: str, projector: Projector[Any], namespace: str) -> None:
+        self.projector = projector
+        self.name = name_of(projector)
+        self.schema = schema_name(namespace, self.name, projector.version)
+        self._dsn = dsn
+        self._writer: asyncpg.Connection[Any] | None = None
+        self._readers: asyncpg.Pool[Any] | None = None
+
+    async def open(self, log_id: UUID) -> None:
+        """Create the schema and the tables if they are not there, and open the way for readers.
+
+        Raises `SchemaMismatch` if the tables were filled from another log, and `ConfigurationError` if the
+        projector's own statements fail; nothing is left of them then.
+        """
+        connection = await self._connected()
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
+            await connection.execute(PROGRESS_TABLE)
+            known = await connection.fetchrow(LOAD, self.schema)
+            if known is None:
+                await self._create(connection, log_id)
+            elif known["log_id"] != log_id:
+                message = (
+                    f"projector {self.name!r}: its tables in schema {self.schema} were filled from another log:"
+                    " connect the store they belong to, or drop that schema and its row in framework_projections.progress"
+                )
+                raise SchemaMismatch(message)
+        self._readers = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=READERS,
+            server_settings={"search_path": quoted(self.schema), "default_transaction_read_only": "on"},
+        )
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._readers is not None:
+            await self._readers.close()
+        if self._writer is not None:
+            await self._writer.close()
+        self._readers = self._writer = None
+
+    async def drop(self) -> None:
+        """Remove the tables and the progress for good."""
+        connection = await self._connected()
+        async with connection.transaction():
+            await connection.execute(f"DROP SCHEMA IF EXISTS {quoted(self.schema)} CASCADE")
+            await connection.execute(FORGET, self.schema)
+
+    async def position(self) -> int:
+        """Return the position up to which the rows are those of the log."""
+        connection = await self._connected()
+        with self._unless_lost(connection):
+            return int(await connection.fetchval(LOAD, self.schema))
+
+    @asynccontextmanager
+    async def advancing(self, *, position: int, expected: int) -> AsyncIterator[Connection]:
+        """Give a connection inside a transaction that ends with the progress moved from *expected* to *position*.
+
+        Raises `ProgressMoved` on entry if another process has moved it, and `StorageUnavailable` if the connection
+        is lost. Any error inside undoes everything.
+        """
+        connection = await self._connected()
+        with self._unless_lost(connection):
+            async with connection.transaction():
+                # Locked first: of two processes the second waits here, and is told before it has written a row.
+                if await connection.fetchval(LOCK, self.schema) != expected:
+                    raise ProgressMoved(self.name, expected)
+                yield connection
+                await connection.execute(SAVE, self.schema, position)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Give a connection that reads the tables and cannot write."""
+        if self._readers is None:
+            message = f"projector {self.name!r} is not running"
+            raise ConfigurationError(message)
+        try:
+            async with self._readers.acquire() as connection:
+                yield connection
+        except LOST as error:
+            raise self._unavailable(error) from error
+
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        if self._writer is None or self._writer.is_closed():
+            try:
+                self._writer = await asyncpg.connect(self._dsn, server_settings={"search_path": quoted(self.schema)})
+            except LOST as error:
+                raise self._unavailable(error) from error
+        return self._writer
+
+    @contextmanager
+    def _unless_lost(self, connection: asyncpg.Connection[Any]) -> Iterator[None]:
+        """Tell a lost connection, which is nobody's fault, from an error of what was done with it."""
+        try:
+            yield
+        except LOST as error:
+            raise self._unavailable(error) from error
+        except asyncpg.InterfaceError as error:
+            if connection.is_closed():
+                raise self._unavailable(error) from error
+            raise
+
+    def _unavailable(self, error: BaseException) -> StorageUnavailable:
+        return StorageUnavailable(f"the database of projector {self.name!r} does not answer: {error}")
+
+    async def _create(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
+        try:
+            await connection.execute(f"CREATE SCHEMA {quoted(self.schema)}")
+        except asyncpg.DuplicateSchemaError as error:
+            message = (
+                f"schema {self.schema} exists but is not of projector {self.name!r}: drop it, or rename the projector"
+            )
+            raise SchemaMismatch(message) from error
+        if self.projector.schema:
+            try:
+                await connection.execute(self.projector.schema)
+            except asyncpg.PostgresError as error:
+                message = f"the schema of projector {self.name!r} cannot be created: {error}"
+                raise ConfigurationError(message) from error
+        await connection.execute(ENTER, self.schema, self.name, self.projector.version, log_id)
+
+
+class ReadModels:
+    """The read models of an application, open inside `async with`."""
+
+    def __init__(self, dsn: str, projectors: Sequence[Projector[Any]], *, namespace: str, log_id: UUID) -> None:
+        self._models = {type(p): ReadModel(dsn, p, namespace) for p in projectors}
+        self._log_id = log_id
+        self._open = AsyncExitStack()
+
+    def __getitem__(self, projector: type[Projector[Any]]) -> ReadModel:
+        try:
+            return self._models[projector]
+        except KeyError:
+            message = f"{projector.__name__} is not among the application's projectors: add projectors=[{projector.__name__}()]"
+            raise ConfigurationError(message) from None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opened:
+            for model in self._models.values():
+                opened.push_async_callback(model.close)
+                await model.open(self._log_id)
+            self._open = opened.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+
+def schema_name(namespace: str, projector: str, version: int) -> str:
+    """Return the name of the schema for the tables of *projector* in *version*, of the log called *namespace*.
+
+    A name too long for PostgreSQL keeps its beginning and gets a digest of the whole.
+    """
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", projector).lower()
+    name = f"{namespace}_{snake}_v{version}"
+    if len(name.encode()) <= LONGEST_IDENTIFIER:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST_IDENTIFIER - 13].decode(errors='ignore')}_{digest}"
+
+
+def quoted(identifier: str) -> str:
+    """Return *identifier* as SQL wants it."""
+    return '"' + identifier.replace('"', '""') + '"'

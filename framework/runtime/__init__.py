@@ -1,0 +1,1 @@
+"""The tasks that carry messages between an application's parts."""

@@ -1,0 +1,339 @@
+"""One task per live aggregate: commands wait in its mailbox and are decided a round at a time.
+
+A round is every command that waits when the actor looks. Each is decided on the state that the one before it left, and
+the events of all go to the store as one append, so an aggregate under load commits many commands at once. No caller
+hears anything, not even a refusal, before what the answer rests on is committed: had another writer been first, the
+answer could be another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Collection, Iterable, Sequence
+from contextvars import Context
+from typing import Any, TypeAlias
+from uuid import UUID, uuid5
+
+import attrs
+
+from framework.aggregate import Aggregate
+from framework.clock import Clock
+from framework.errors import (
+    CommandIdReused,
+    CommandRejected,
+    FrameworkError,
+    InvalidDecision,
+    NotRunning,
+    OutcomeUnknown,
+    ReceiptTaken,
+    TooManyAttempts,
+    WrongExpectedVersion,
+)
+from framework.journal import Journal
+from framework.messages import DispatchResult
+from framework.observe import ACTOR_FAILED, logger
+from framework.policies import CONFLICT, Defaults
+from framework.refusals import decode_refusal, encode_refusal
+from framework.router import Registration
+from framework.runtime.mailbox import Mailbox
+from framework.store.protocol import NewEvent, Receipt
+
+log = logger()
+
+ROUND_LIMIT = 256
+"""Commands decided together at most: enough to make a commit's cost vanish, few enough to keep the loop responsive."""
+
+Outcome: TypeAlias = DispatchResult | Exception
+
+
+@attrs.define(eq=False)
+class Request:
+    """A command on its way to an answer."""
+
+    command: Any
+    command_id: UUID
+    digest: bytes | None
+    """Set where the caller gave the id: the answer is then kept under it."""
+    correlation_id: UUID
+    metadata: bytes
+    context: Context
+    """The caller's: the command is decided in it."""
+    answer: asyncio.Future[DispatchResult]
+    is_taken: bool = False
+    """Whether the actor has it in hand: from then on it cannot be withdrawn."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the caller *outcome*, if it still listens."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, DispatchResult):
+            self.answer.set_result(outcome)
+        else:
+            self.answer.set_exception(outcome)
+            # A caller cancelled in this very step will not look; that is no mistake to warn of.
+            self.answer.exception()
+
+
+@attrs.define(eq=False)
+class Decision:
+    """What one command of a round came to, as long as nothing else has been written."""
+
+    request: Request
+    repeats: list[Request]
+    """The same command again, in the same round: it gets the same answer."""
+    first_version: int
+    events: list[Any] = attrs.field(factory=list[Any])
+    error: Exception | None = None
+
+
+@attrs.define(eq=False)
+class Round:
+    """Commands decided one on the other, not yet committed."""
+
+    state: Aggregate[Any, Any]
+    version: int
+    decisions: list[Decision] = attrs.field(factory=list[Decision])
+    events: list[NewEvent] = attrs.field(factory=list[NewEvent])
+
+    def receipts(self, stream: str) -> list[Receipt]:
+        """Return what is to be remembered of the commands whose callers gave an id."""
+        return [
+            Receipt(
+                command_id=decision.request.command_id,
+                digest=decision.request.digest,
+                stream=stream,
+                first_version=decision.first_version,
+                event_count=len(decision.events),
+                refusal=encode_refusal(decision.error) if decision.error else None,
+            )
+            for decision in self.decisions
+            # An error that is no refusal is a fault, and a fault may be mended: it is not remembered.
+            if decision.request.digest is not None and isinstance(decision.error, CommandRejected | None)
+        ]
+
+
+class Actor:
+    """The one writer, in this process, of one aggregate's stream."""
+
+    def __init__(
+        self, stream: str, registration: Registration, journal: Journal, clock: Clock, defaults: Defaults
+    ) -> None:
+        self.stream = stream
+        self.mailbox: Mailbox[Request] = Mailbox(defaults.mailbox_limit)
+        self.last_used = 0.0
+        """By the loop's clock."""
+        self._registration = registration
+        self._journal = journal
+        self._clock = clock
+        self._defaults = defaults
+        self._state = registration.initial
+        self._version = 0
+        self._position = 0
+        self._is_retiring = False
+
+    def retire(self) -> None:
+        """End the actor once nothing waits for it."""
+        self._is_retiring = True
+        self.mailbox.wake()
+
+    async def run(self) -> None:
+        """Serve the mailbox until retired; returns in the same step in which it finds the mailbox quiet.
+
+        Cancellation leaves nobody waiting: a command in hand is answered with `OutcomeUnknown`, one that waits with
+        `NotRunning`.
+        """
+        round_: list[Request] = []
+        try:
+            while True:
+                round_ = self._take()
+                if round_:
+                    await self._serve(round_)
+                elif self._is_retiring and self.mailbox.is_quiet:
+                    # No `await` from here to the removal of this actor from the registry, which the owner's callback
+                    # does: a command can reach it before, or find no actor after, and never a dead one.
+                    return
+                else:
+                    await self.mailbox.filled()
+        finally:
+            for request in round_:
+                request.settle(OutcomeUnknown(self.stream, request.command_id))
+            for request in self._take():
+                request.settle(NotRunning("stopping"))
+
+    def _take(self) -> list[Request]:
+        taken = [request for request in self.mailbox.take(ROUND_LIMIT) if not request.answer.done()]
+        for request in taken:
+            request.is_taken = True
+        return taken
+
+    async def _serve(self, requests: list[Request]) -> None:
+        try:
+            await self._answer(requests)
+        except FrameworkError as error:
+            self._fail(requests, error)
+        except Exception as error:
+            log.error(ACTOR_FAILED, stream=self.stream, error=repr(error), exc_info=error)
+            self._fail(requests, error)
+            self._state, self._version, self._position = self._registration.initial, 0, 0
+
+    @staticmethod
+    def _fail(requests: Iterable[Request], error: Exception) -> None:
+        for request in requests:
+            if isinstance(error, OutcomeUnknown):
+                request.settle(OutcomeUnknown(error.stream, request.command_id))
+            else:
+                request.settle(error)
+
+    async def _answer(self, requests: list[Request]) -> None:
+        """Decide and commit *requests* until every one has its answer."""
+        if not self._version:
+            await self._catch_up()
+        conflicts = 0
+        while requests:
+            round_ = self._decide(requests)
+            receipts = round_.receipts(self.stream)
+            try:
+                if round_.events:
+                    appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
+                    first = appended.position - len(round_.events)
+                else:
+                    if await self._catch_up():
+                        raise WrongExpectedVersion(self.stream, f"version {round_.version}", self._version)
+                    if receipts:
+                        await self._journal.store.append((), receipts)
+                    first = self._position
+            except WrongExpectedVersion:
+                conflicts += 1
+                if conflicts > self._defaults.conflict_retries:
+                    raise TooManyAttempts(self.stream, conflicts) from None
+                await asyncio.sleep(CONFLICT.delay_s(conflicts))
+                await self._catch_up()
+            except ReceiptTaken as taken:
+                requests = await self._answer_as_before(requests, taken.command_ids)
+                await self._catch_up()
+            else:
+                await self._commit(round_, first)
+                return
+
+    async def _commit(self, round_: Round, first: int) -> None:
+        """Answer a round whose events lie behind position *first*."""
+        before, position = self._version, self._position
+        self._state, self._version = round_.state, round_.version
+        if round_.events:
+            self._position = first + len(round_.events)
+        faults = [d.request for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]
+        if repeats := [request.command_id for request in faults if request.digest is not None]:
+            # What fails now may be the repeat of what was accepted then.
+            await self._answer_as_before(faults, repeats)
+        for decision in round_.decisions:
+            version = decision.first_version + len(decision.events) - 1
+            at = first + version - before if version > before else position
+            for request in (decision.request, *decision.repeats):
+                request.settle(decision.error or self._result(request, version, at, decision.events))
+
+    def _result(self, request: Request, version: int, position: int, events: Iterable[Any]) -> DispatchResult:
+        return DispatchResult(self.stream, version, position, tuple(events), request.command_id, request.correlation_id)
+
+    async def _catch_up(self) -> bool:
+        """Fold what the log holds beyond this state, and say whether there was anything."""
+        before = self._version
+        page = self._defaults.page
+        while True:
+            stored = await self._journal.read_stream(self.stream, after=self._version, limit=page)
+            if stored:
+                self._state = self._state.fold(map(self._journal.decode, stored))
+                self._version, self._position = stored[-1].version, stored[-1].position
+            if len(stored) < page:
+                return self._version > before
+
+    async def _answer_as_before(self, requests: Sequence[Request], ids: Collection[UUID]) -> list[Request]:
+        """Answer those of *requests* that have a receipt under one of *ids* as they were answered first.
+
+        Returns the others.
+        """
+        receipts = await self._journal.receipts(ids)
+        others: list[Request] = []
+        for request in requests:
+            receipt = receipts.get(request.command_id)
+            if receipt is None or request.digest is None:
+                others.append(request)
+            elif receipt.digest != request.digest:
+                request.settle(CommandIdReused(request.command_id))
+            elif receipt.refusal is not None:
+                request.settle(decode_refusal(receipt.refusal))
+            else:
+                request.settle(await self._first_answer(request, receipt))
+        return others
+
+    async def _first_answer(self, request: Request, receipt: Receipt) -> DispatchResult:
+        # One event further back, for the position of a command that led to none.
+        after = max(receipt.first_version - 2, 0)
+        last = receipt.first_version + receipt.event_count - 1
+        stored = await self._journal.read_stream(receipt.stream, after=after, until=last, limit=receipt.event_count + 1)
+        events = [self._journal.decode(each) for each in stored if each.version >= receipt.first_version]
+        return self._result(request, last, stored[-1].position if stored else 0, events)
+
+    # Deciding: nothing below awaits ------------------------------------------------------------------
+
+    def _decide(self, requests: Iterable[Request]) -> Round:
+        round_ = Round(self._state, self._version)
+        by_id: dict[UUID, Decision] = {}
+        for request in requests:
+            if request.digest is not None and (first := by_id.get(request.command_id)):
+                if first.request.digest == request.digest:
+                    first.repeats.append(request)
+                else:
+                    request.settle(CommandIdReused(request.command_id))
+                continue
+            decision = Decision(request, [], round_.version + 1)
+            try:
+                request.context.run(self._execute, round_, decision)
+            except Exception as error:  # noqa: BLE001 - the domain's code failed: its caller is told, the actor goes on
+                decision.error = error
+                decision.events.clear()
+            round_.decisions.append(decision)
+            by_id[request.command_id] = decision
+        return round_
+
+    def _execute(self, round_: Round, decision: Decision) -> None:
+        """Decide one command on the state of *round_*, and add to it only if all went well."""
+        request, state = decision.request, round_.state
+        encoded: list[NewEvent] = []
+        for event in self._produced(state.execute(request.command)):
+            if type(event) not in self._registration.events:
+                raise self._broken(f"execute yielded {event!r}, which is no event of its contract")
+            encoded.append(self._encode(request, event, len(encoded)))
+            state = self._applied(state, event)
+            decision.events.append(event)
+        round_.state = state
+        round_.version += len(encoded)
+        round_.events += encoded
+
+    def _encode(self, request: Request, event: object, number: int) -> NewEvent:
+        # Ids that follow from the command's make a repeated append recognisable as the same one.
+        repeatable = request.digest is not None
+        return self._journal.encode(
+            event,
+            event_id=uuid5(request.command_id, str(number)) if repeatable else self._clock.new_id(),
+            metadata=request.metadata,
+            correlation_id=request.correlation_id,
+            causation_id=request.command_id,
+        )
+
+    def _produced(self, produced: object) -> Iterable[Any]:
+        if isinstance(produced, Iterable):
+            return produced
+        if inspect.iscoroutine(produced):
+            produced.close()
+            raise self._broken("execute is async: it decides without waiting, so write 'def execute'")
+        raise self._broken(f"execute returned {produced!r} instead of yielding events")
+
+    def _applied(self, state: Aggregate[Any, Any], event: object) -> Aggregate[Any, Any]:
+        after = state.apply(event)
+        if type(after) is not self._registration.aggregate:
+            raise self._broken(f"apply returned {after!r} for {event!r}, not the state after it")
+        return after
+
+    def _broken(self, what: str) -> InvalidDecision:
+        return InvalidDecision(f"{self._registration.aggregate.__qualname__}.{what}")

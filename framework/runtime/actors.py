@@ -1,0 +1,86 @@
+"""Finds, starts and retires actors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from framework.clock import Clock
+from framework.journal import Journal
+from framework.policies import Defaults
+from framework.router import Registration
+from framework.runtime.actor import Actor
+
+
+class Spawner(Protocol):
+    """Something that owns tasks."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]: ...
+
+
+class Actors:
+    """The live aggregates of this process, at most one actor for each stream."""
+
+    def __init__(self, journal: Journal, clock: Clock, defaults: Defaults, tasks: Spawner) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._defaults = defaults
+        self._tasks = tasks
+        self._live: OrderedDict[str, Actor] = OrderedDict()  # the least recently used first
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, stream: str, registration: Registration) -> Actor:
+        """Return the actor of *stream*, started if need be. Hand it the command before the next `await`."""
+        actor = self._live.get(stream)
+        if actor is None:
+            actor = self._start(stream, registration)
+        else:
+            self._live.move_to_end(stream)
+        actor.last_used = asyncio.get_running_loop().time()
+        return actor
+
+    async def sweep(self) -> None:
+        """Retire, for ever, the actors that have been idle for too long."""
+        idle_after_s = self._defaults.lifespan.idle_after.total_seconds()
+        while True:
+            await asyncio.sleep(idle_after_s / 10)
+            self._retire_older_than(asyncio.get_running_loop().time() - idle_after_s)
+
+    async def stop(self, within_s: float) -> None:
+        """Let every actor finish what it has accepted; after *within_s* seconds those still at it are cancelled."""
+        for actor in self._live.values():
+            actor.retire()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=within_s)
+            for task in late:
+                task.cancel()
+
+    def _start(self, stream: str, registration: Registration) -> Actor:
+        if len(self._live) >= self._defaults.lifespan.live_at_most:
+            oldest = next(iter(self._live.values()))
+            oldest.retire()
+            self._live.move_to_end(oldest.stream)  # the next to start retires the next oldest
+        actor = Actor(stream, registration, self._journal, self._clock, self._defaults)
+        self._live[stream] = actor
+        task = self._tasks.spawn(self._run(actor), name=f"actor {stream}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return actor
+
+    async def _run(self, actor: Actor) -> None:
+        try:
+            await actor.run()
+        finally:
+            if self._live.get(actor.stream) is actor:
+                del self._live[actor.stream]
+
+    def _retire_older_than(self, moment: float) -> None:
+        for actor in self._live.values():
+            if actor.last_used > moment:
+                return
+            actor.retire()

@@ -1,0 +1,300 @@
+"""Process managers over a subscription: events change instances and fill an outbox, a relay sends what is in it.
+
+State, commands and the place in the log are one transaction, so a crash finds either all of an event or nothing of it.
+The relay sends under ids derived from what a command was yielded for; with receipts, a command sent again after a crash
+gets the answer it got before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
+from itertools import groupby
+from typing import Any
+from uuid import UUID, uuid5
+
+import attrs
+
+from framework.codec import Codec
+from framework.contracts import initial_state, message_types
+from framework.errors import CommandRejected, ConfigurationError, DuplicateName, StorageUnavailable
+from framework.messages import Cause, Recorded, current_cause
+from framework.observe import PROCESS_COMMAND_PARKED, caused, logger
+from framework.policies import POLL_SECONDS, Backoff
+from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, ProcessStore
+from framework.subscription.delivery import handling, patiently
+
+log = logger()
+
+RELAY_PAGE = 500
+"""Commands read from the outbox at once."""
+
+AT_ONCE = 64
+"""Instances whose commands are on their way at the same time."""
+
+Send = Callable[[object, UUID], Awaitable[None]]
+"""Dispatches a command under an id; raises as a dispatch does."""
+
+
+class ProcessType:
+    """A process manager class, the messages it declares, and how its instances are stored."""
+
+    def __init__(self, manager: type[ProcessManager[Any, Any]], codec: Codec) -> None:
+        """Raises `InvalidContract`, `UnsupportedType`, `DuplicateName` or `ConfigurationError`."""
+        self.manager = manager
+        self.name = manager.__name__
+        self.events = message_types(manager, ProcessManager, 0)
+        self.codec = codec
+        self.commands: dict[str, type] = {}
+        for command in message_types(manager, ProcessManager, 1):
+            first = self.commands.setdefault(command.__name__, command)
+            if first is not command:
+                raise DuplicateName(f"command of process {self.name}", command.__name__, first, command)
+            codec.check(command)
+        self.initial = initial_state(manager)
+        codec.check(manager)
+
+    def load(self, row: InstanceRow) -> ProcessManager[Any, Any]:
+        """Return the state that *row* holds."""
+        state: ProcessManager[Any, Any] = self.codec.decode(self.manager, row.state)
+        return state
+
+    def command(self, row: OutboxRow) -> Any:
+        """Return the command that *row* holds."""
+        return self.codec.decode(self.commands[row.command_type], row.command)
+
+    def interests(self, event: object) -> Sequence[Interest]:
+        """Return what *event* means to which instances, each named once."""
+        match self.manager.interested(event):
+            case None:
+                return ()
+            case Start() | Continue() | Stop() as one:
+                interests: Sequence[Interest] = (one,)
+            case several:
+                interests = several
+        ids = [interest.id for interest in interests]
+        if len(set(ids)) < len(ids) or not all(ids):
+            message = f"{self.name}.interested returned {interests!r}: each instance is named once, by a text"
+            raise ConfigurationError(message)
+        return interests
+
+
+@attrs.define
+class Instance:
+    """An instance while events are applied to it."""
+
+    version: int
+    state: ProcessManager[Any, Any] | None
+    """None before the first `Start` and after `Stop`."""
+    was_stored: bool
+
+
+class ProcessSink:
+    """Delivers to the instances of one process manager."""
+
+    def __init__(
+        self, process: ProcessType, store: ProcessStore, load: Callable[[str], Awaitable[int]], retry: Backoff
+    ) -> None:
+        self.name = process.name
+        self.filled = asyncio.Event()
+        """Set when there may be commands to send."""
+        self._process = process
+        self._store = store
+        self._load = load
+        self._retry = retry
+
+    async def load(self) -> int:
+        """Return the position it has passed."""
+        return await self._load(self.name)
+
+    async def deliver(self, events: Sequence[Recorded[Any]], *, position: int, expected: int) -> None:
+        """Apply *events* to their instances, and store all that follows from them at once."""
+
+        async def attempt() -> None:
+            change = await self._change(events)
+            await self._store.advance_process(self.name, change, position=position, expected=expected)
+            if change.commands:
+                self.filled.set()
+
+        await patiently(self.name, position, self._retry, attempt)
+
+    async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
+        wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
+        ids = {interest.id for _, interest in wanted}
+        rows = await self._store.load_instances(self.name, ids) if ids else {}
+        instances = {
+            id_: Instance(rows[id_].version, self._process.load(rows[id_]), was_stored=True)
+            if id_ in rows
+            else Instance(0, None, was_stored=False)
+            for id_ in ids
+        }
+        commands: list[OutboxRow] = []
+        for event, interest in wanted:
+            with handling(self.name, event):
+                commands += self._handle(event, interest, instances[interest.id])
+        return ProcessChange(
+            saved=[
+                InstanceRow(id_, instance.version, self._process.codec.encode(instance.state))
+                for id_, instance in instances.items()
+                if instance.state is not None
+            ],
+            removed=[id_ for id_, instance in instances.items() if instance.state is None and instance.was_stored],
+            commands=commands,
+        )
+
+    def _handle(self, event: Recorded[Any], interest: Interest, instance: Instance) -> list[OutboxRow]:
+        if isinstance(interest, Stop):
+            instance.state = None
+            return []
+        if instance.state is None:
+            if isinstance(interest, Continue):
+                return []
+            instance.state, instance.version = self._process.initial, 0
+        commands = list(instance.state.handle(event.data))
+        instance.state = instance.state.apply(event.data)
+        instance.version += 1
+        return outbox_rows(
+            self._process, interest.id, commands, source=event.event_id, correlation_id=event.correlation_id
+        )
+
+
+def outbox_rows(
+    process: ProcessType, instance: str, commands: Iterable[object], *, source: UUID, correlation_id: UUID
+) -> list[OutboxRow]:
+    """Return *commands* as they wait to be sent, with ids that follow from what they were yielded for."""
+    rows: list[OutboxRow] = []
+    for number, command in enumerate(commands):
+        name = type(command).__name__
+        if process.commands.get(name) is not type(command):
+            message = f"{process.name} yielded {command!r}, which is no command of its contract"
+            raise ConfigurationError(message)
+        rows.append(
+            OutboxRow(
+                process=process.name,
+                instance=instance,
+                number=0,
+                piece=0,
+                command_id=uuid5(source, f"{process.name}/{instance}/{number}"),
+                command_type=name,
+                command=process.codec.encode(command),
+                correlation_id=correlation_id,
+                causation_id=source,
+            )
+        )
+    return rows
+
+
+class Relay:
+    """Sends the commands of a process: in order for each instance, many instances at a time."""
+
+    def __init__(
+        self, process: ProcessType, store: ProcessStore, filled: asyncio.Event, send: Send, retry: Backoff
+    ) -> None:
+        self._process = process
+        self._store = store
+        self._filled = filled
+        self._send = send
+        self._retry = retry
+
+    async def run(self) -> None:
+        """Send for ever. Cancellation loses nothing: what was not settled is sent again under the same ids."""
+        while True:
+            self._filled.clear()
+            rows = await self._store.outbox(self._process.name, limit=RELAY_PAGE)
+            if rows:
+                await self._send_all(rows)
+            else:
+                await self._more()
+
+    async def _more(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._filled.wait()
+        except TimeoutError:
+            return  # another process may have filled the outbox, and died
+
+    async def _send_all(self, rows: Sequence[OutboxRow]) -> None:
+        by_instance = sorted(rows, key=lambda row: row.instance)  # stable: each instance keeps its order
+        queue = [list(group) for _, group in groupby(by_instance, key=lambda row: row.instance)]
+        settled: list[UUID] = []
+
+        async def worker() -> None:
+            while queue:
+                settled.extend(await self._send_in_order(queue.pop()))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(queue))):
+                    # A context of its own: the cause of one instance's command is not that of the next.
+                    group.create_task(worker(), context=Context())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed  # the first; it cancelled the others
+        finally:
+            # What was accepted before a failure, or before this was cancelled, is settled all the same.
+            if settled:
+                await self._store.settle(self._process.name, settled)
+
+    async def _send_in_order(self, rows: Sequence[OutboxRow]) -> list[UUID]:
+        """Send the commands of one instance until one is refused; return those that were accepted."""
+        accepted: list[UUID] = []
+        for row in rows:
+            cause = Cause(row.correlation_id, row.causation_id, (self._process.name,))
+            token = current_cause.set(cause)
+            try:
+                with caused(
+                    correlation_id=row.correlation_id,
+                    causation_id=row.causation_id,
+                    process=row.process,
+                    instance=row.instance,
+                ):
+                    if not await self._sent(row):
+                        break
+            finally:
+                current_cause.reset(token)
+            accepted.append(row.command_id)
+        return accepted
+
+    async def _sent(self, row: OutboxRow) -> bool:
+        """Send one command, and say whether it was accepted; what is refused is answered by the process itself."""
+        command = self._process.command(row)
+        refusals: list[CommandRejected] = []
+
+        async def attempt() -> None:
+            try:
+                await self._send(command, row.command_id)
+            except CommandRejected as refusal:
+                refusals.append(refusal)
+
+        try:
+            await patiently(self._process.name, 0, self._retry, attempt)
+            if not refusals:
+                return True
+            await self._refused(row, command, refusals[0])
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a command that cannot be sent must stop its instance, and no other
+            reason = f"{type(error).__name__}: {error}"
+            log.error(PROCESS_COMMAND_PARKED, reason=reason, command=row.command_type)
+            await self._store.park(row, reason)
+        return False
+
+    async def _refused(self, row: OutboxRow, command: Any, refusal: CommandRejected) -> None:
+        rows = await self._store.load_instances(row.process, [row.instance])
+        # An instance that is gone has nobody to hear of the refusal: the command is parked with it.
+        if row.instance not in rows:
+            raise refusal
+        answers = list(self._process.load(rows[row.instance]).rejected(command, refusal))
+        is_stopped = any(isinstance(answer, Stop) for answer in answers)
+        change = ProcessChange(
+            removed=[row.instance] if is_stopped else [],
+            commands=outbox_rows(
+                self._process,
+                row.instance,
+                [answer for answer in answers if not isinstance(answer, Stop)],
+                source=row.command_id,
+                correlation_id=row.correlation_id,
+            ),
+        )
+        await self._store.settle_refused(row, change)

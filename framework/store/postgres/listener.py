@@ -1,0 +1,143 @@
+"""Knows how far the log has grown: by this process's own appends, by what other nodes say, and by looking.
+
+What is said is a hint. A notification that is lost, or a connection that is cut, delays those who wait until the next look,
+and never more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import asyncpg
+
+from framework.clock import jitter
+from framework.errors import StorageUnavailable
+from framework.observe import LISTENER_LOST, logger
+from framework.policies import POLL_SECONDS, RECONNECT
+from framework.store.postgres.connections import connect, unavailable
+from framework.store.postgres.statements import NOTIFY
+
+log = logger()
+
+PAUSE_SECONDS: Final = 0.005
+"""Between two notifications: committing one is work for the database, and a busy log has news all the time."""
+
+
+class Listener:
+    """The head of the log as far as this process knows, and those who wait for it to move."""
+
+    def __init__(self, dsn: str, schema: str, read_head: Callable[[], Awaitable[int]]) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._read_head = read_head
+        # A channel is an identifier, so it has a longest length, and two schemas must not share one.
+        self._channel = f"aggregate_{hashlib.sha256(schema.encode()).hexdigest()[:16]}"
+        self._head = 0
+        self._told = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._is_waited_for = asyncio.Event()
+        self._has_news = asyncio.Event()
+        self._is_closed = False
+
+    def heard(self, head: int) -> None:
+        """Note that the log reaches at least to *head*, and wake who waits."""
+        if head > self._head:
+            self._head = head
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def appended(self, head: int) -> None:
+        """Note an append of this process, and tell the other nodes."""
+        self.heard(head)
+        self._has_news.set()
+
+    async def wait_beyond(self, position: int) -> int:
+        """Return the head once it lies above *position*."""
+        while self._head <= position:
+            if self._is_closed:
+                raise StorageUnavailable("the store is closed")
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            self._is_waited_for.set()
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+        return self._head
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._is_closed = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def run(self) -> None:
+        """Listen, look and tell, until cancelled."""
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._listen(), name="listen")
+            parts.create_task(self._poll(), name="poll")
+            parts.create_task(self._tell(), name="notify")
+
+    async def _listen(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._listen_once()
+                failures = 1  # it did listen, for a while
+            except StorageUnavailable as error:
+                failures += 1
+                log.warning(LISTENER_LOST, error=str(error))
+            await asyncio.sleep(RECONNECT.delay_s(failures))
+
+    async def _listen_once(self) -> None:
+        """Listen until the connection is lost."""
+        lost = asyncio.Event()
+        connection = await connect(self._dsn, self._schema)
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            with unavailable():
+                # First listen, then look: what is appended in between is seen by one or the other.
+                await connection.add_listener(self._channel, self._notified)
+                self.heard(await self._read_head())
+            await lost.wait()
+        finally:
+            connection.terminate()
+
+    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        self.heard(int(str(payload)))
+
+    async def _poll(self) -> None:
+        while True:
+            self._is_waited_for.clear()
+            if not self._waiters:
+                await self._is_waited_for.wait()
+            before = self._head
+            await asyncio.sleep(jitter(POLL_SECONDS))
+            if self._head == before:
+                try:
+                    self.heard(await self._read_head())
+                except StorageUnavailable as error:
+                    log.warning(LISTENER_LOST, error=str(error))
+
+    async def _tell(self) -> None:
+        connection: asyncpg.Connection[Any] | None = None
+        try:
+            while True:
+                await self._has_news.wait()
+                self._has_news.clear()
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await connect(self._dsn, self._schema)
+                    with unavailable():
+                        await connection.execute(NOTIFY, self._channel, str(self._head))
+                except StorageUnavailable as error:
+                    log.warning(LISTENER_LOST, error=str(error))  # the others look for themselves
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            if connection is not None:
+                connection.terminate()

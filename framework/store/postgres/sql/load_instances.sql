@@ -1,0 +1,2 @@
+-- $1: a process; $2: instances. Returns those there are.
+SELECT instance, version, state FROM process_instances WHERE process = $1 AND instance = ANY ($2)

@@ -1,0 +1,16 @@
+-- $1: a process; $2: how many at most. Commands to send, oldest first, without those that stand behind a parked one.
+SELECT o.process, o.instance, o.number, o.piece, o.command_id, o.command_type, o.command, o.correlation_id,
+       o.causation_id, o.parked
+  FROM outbox AS o
+ WHERE o.process = $1
+   AND o.parked IS NULL
+   AND NOT EXISTS (
+       SELECT
+         FROM outbox AS p
+        WHERE p.process = o.process
+          AND p.instance = o.instance
+          AND p.parked IS NOT NULL
+          AND (p.number, p.piece) < (o.number, o.piece)
+   )
+ ORDER BY o.number, o.piece
+ LIMIT $2

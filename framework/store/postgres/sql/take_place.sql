@@ -1,0 +1,7 @@
+-- $1: a process; $2: a number; $3: a piece; $4 … $9: for each command its instance, id, type, content, correlation and
+-- causation. Puts them behind that piece of that number, in order.
+INSERT INTO outbox (process, instance, number, piece, command_id, command_type, command, correlation_id, causation_id)
+SELECT $1, c.instance, $2, $3 + c.turn, c.command_id, c.command_type, c.command, c.correlation_id, c.causation_id
+  FROM unnest($4::text[], $5::uuid[], $6::text[], $7::jsonb[], $8::uuid[], $9::uuid[])
+       WITH ORDINALITY
+       AS c (instance, command_id, command_type, command, correlation_id, causation_id, turn)

@@ -1,0 +1,36 @@
+"""The SQL of the store, one file for each statement, as attributes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+_FOLDER: Final = files(__package__) / "sql"
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+APPEND_EVENTS: Final = _read("call_append_events")
+FILL_OUTBOX: Final = _read("fill_outbox")
+HEAD: Final = _read("head")
+LOAD_CHECKPOINT: Final = _read("load_checkpoint")
+LOAD_INSTANCES: Final = _read("load_instances")
+MAKE_ROOM: Final = _read("make_room")
+NOTIFY: Final = _read("notify")
+OUTBOX: Final = _read("outbox")
+PARK: Final = _read("park")
+PARKED: Final = _read("parked")
+READ_LOG: Final = _read("read_log")
+READ_LOG_OF_TYPES: Final = _read("read_log_of_types")
+READ_STREAM: Final = _read("read_stream")
+RECEIPTS: Final = _read("receipts")
+REMOVE_INSTANCES: Final = _read("remove_instances")
+SAVE_CHECKPOINT: Final = _read("save_checkpoint")
+SAVE_INSTANCES: Final = _read("save_instances")
+SETTLE: Final = _read("settle")
+TAKE_PLACE: Final = _read("take_place")
+
+FUNCTIONS: Final = tuple(map(_read, ("current_version", "meets_expectation", "append_events")))
+"""Created anew by every migration, so that they are those of the code that runs."""

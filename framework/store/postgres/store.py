@@ -1,0 +1,263 @@
+"""The event store on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import UUID
+
+import asyncpg
+
+from framework.errors import ProgressMoved, StorageUnavailable
+from framework.store.postgres import schema as tables
+from framework.store.postgres import statements
+from framework.store.postgres.appender import Appender
+from framework.store.postgres.connections import connect, create_pool, unavailable
+from framework.store.postgres.listener import Listener
+from framework.store.protocol import (
+    Appended,
+    InstanceRow,
+    LogPage,
+    OutboxRow,
+    ProcessChange,
+    Receipt,
+    StoredEvent,
+    StreamWrite,
+)
+
+WINDOW: Final = 100_000
+"""Positions that one page of a filtered read looks at, at most: a rare type must not make a page slow."""
+
+NO_END: Final = sys.maxsize
+
+
+class PostgresEventStore:
+    """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
+
+    Reads go through a pool; appends have connections of their own, since one that waits for reads to finish would make
+    every writer wait. Opening it creates the tables, or migrates them.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str = "framework",
+        migrate: bool = True,
+        max_readers: int = 8,
+        give_up_after_s: float = 30.0,
+    ) -> None:
+        """Keep the events in *schema* of the database at *dsn*.
+
+        Without *migrate* the tables must be there in the version of this code. An append that cannot reach the
+        database is answered with an error after *give_up_after_s* seconds.
+        """
+        self._dsn = dsn
+        self._schema = schema
+        self._migrate = migrate
+        self._max_readers = max_readers
+        self._give_up_after_s = give_up_after_s
+        self._listener = Listener(dsn, schema, self.head)
+        self._appender = Appender(dsn, schema, give_up_after_s, self._listener.appended)
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._log_id: UUID | None = None
+        self._main: asyncio.Task[None] | None = None
+
+    @property
+    def log_id(self) -> UUID:
+        """Tells this log from every other; known once the store is open."""
+        if self._log_id is None:
+            raise StorageUnavailable("the store is not open")
+        return self._log_id
+
+    @property
+    def namespace(self) -> str:
+        """The schema, which read models of this log are called by too."""
+        return self._schema
+
+    @property
+    def read_database(self) -> str | None:
+        """The store's own database."""
+        return self._dsn
+
+    async def __aenter__(self) -> Self:
+        """Create or migrate the tables and start what runs.
+
+        Raises `StorageUnavailable` where the database does not answer, `SchemaMismatch` where its tables do not fit.
+        """
+        connection = await connect(self._dsn, self._schema)
+        try:
+            with unavailable():
+                if self._migrate:
+                    await tables.migrate(connection, self._schema)
+                else:
+                    await tables.check(connection, self._schema)
+                (head,) = await connection.fetch(statements.HEAD)
+        finally:
+            connection.terminate()
+        self._log_id = head["log_id"]
+        self._listener = Listener(self._dsn, self._schema, self.head)
+        self._listener.heard(head["position"])
+        self._appender = Appender(self._dsn, self._schema, self._give_up_after_s, self._listener.appended)
+        self._pool = await create_pool(self._dsn, self._schema, self._max_readers)
+        self._main = asyncio.create_task(self._run(), name=f"event store {self._schema}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Finish the appends that were accepted, and close all connections."""
+        self._appender.close()
+        self._listener.close()
+        try:
+            if self._main is not None:
+                await self._main
+        finally:
+            if self._pool is not None:
+                self._pool.terminate()
+            self._pool = self._main = None
+
+    async def _run(self) -> None:
+        """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
+        async with asyncio.TaskGroup() as parts:
+            listening = parts.create_task(self._listener.run(), name="listener")
+            await self._appender.run()
+            listening.cancel()
+
+    # The log -----------------------------------------------------------------------------------------
+
+    async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+        """Record the events of all *writes* and the *receipts*, all or nothing, and say where they went."""
+        return await self._appender.append(writes, receipts)
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000
+    ) -> Sequence[StoredEvent]:
+        """Return at most *limit* events of *stream* in order, those with `after < version <= until`."""
+        rows = await self._fetch(statements.READ_STREAM, stream, after, NO_END if until is None else until, limit)
+        return [StoredEvent(*row) for row in rows]
+
+    async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
+        """Return at most *limit* events with a position above *after*, in order, only those of *types* if given."""
+        after = max(after, 0)
+        if types is None:
+            end = NO_END
+            rows = await self._fetch(statements.READ_LOG, after, limit)
+        else:
+            end = after + max(WINDOW, limit)
+            rows = await self._fetch(statements.READ_LOG_OF_TYPES, after, limit, list(types), end)
+        head: int = rows[0]["head"]
+        events = [StoredEvent(*row[1:]) for row in rows if row["position"] is not None]
+        is_full = len(events) == limit and events
+        return LogPage(events, events[-1].position if is_full else max(min(head, end), after), head)
+
+    async def head(self) -> int:
+        """Return the last position of the log; 0 for an empty one."""
+        rows = await self._fetch(statements.HEAD)
+        position: int = rows[0]["position"]
+        return position
+
+    async def wait_beyond(self, position: int) -> int:
+        """Return the head once it is known to lie above *position*."""
+        return await self._listener.wait_beyond(position)
+
+    async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Return the receipts there are for *command_ids*."""
+        rows = await self._fetch(statements.RECEIPTS, list(command_ids))
+        return {row["command_id"]: Receipt(*row) for row in rows}
+
+    # Checkpoints -------------------------------------------------------------------------------------
+
+    async def load_checkpoint(self, name: str) -> int:
+        """Return the position that *name* has passed; 0 if it never saved one."""
+        rows = await self._fetch(statements.LOAD_CHECKPOINT, name)
+        return rows[0]["position"] if rows else 0
+
+    async def save_checkpoint(self, name: str, position: int, *, expected: int) -> None:
+        """Move *name* from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
+        if not await self._fetch(statements.SAVE_CHECKPOINT, name, position, expected):
+            raise ProgressMoved(name, expected)
+
+    # Processes ---------------------------------------------------------------------------------------
+
+    async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
+        """Return the instances there are among *instances*."""
+        rows = await self._fetch(statements.LOAD_INSTANCES, process, list(instances))
+        return {row["instance"]: InstanceRow(*row) for row in rows}
+
+    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
+        """Apply *change* and move the checkpoint of *process* from *expected* to *position*, all or nothing."""
+        async with self._transaction() as connection:
+            # First, since it locks: of two nodes the second waits here, and is told before it has written anything.
+            if not await connection.fetch(statements.SAVE_CHECKPOINT, process, position, expected):
+                raise ProgressMoved(process, expected)
+            await _save(connection, process, change)
+            if change.commands:
+                await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
+
+    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first, without those behind a parked one."""
+        return [OutboxRow(*row) for row in await self._fetch(statements.OUTBOX, process, limit)]
+
+    async def parked(self, process: str) -> Sequence[OutboxRow]:
+        """Return the parked commands, oldest first."""
+        return [OutboxRow(*row) for row in await self._fetch(statements.PARKED, process)]
+
+    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+        """Remove commands that have had their answer from the outbox."""
+        await self._fetch(statements.SETTLE, process, list(command_ids))
+
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        """Remove a refused command and apply what its process made of it, all or nothing."""
+        async with self._transaction() as connection:
+            stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id])
+            if not stood:
+                return False
+            await _save(connection, row.process, change)
+            if change.commands:
+                place = row.process, stood[0]["number"], stood[0]["piece"]
+                await connection.execute(statements.MAKE_ROOM, *place, len(change.commands))
+                await connection.execute(statements.TAKE_PLACE, *place, *_columns(change.commands))
+            return True
+
+    async def park(self, row: OutboxRow, reason: str) -> None:
+        """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
+        await self._fetch(statements.PARK, row.process, row.command_id, reason)
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
+        if self._pool is None:
+            raise StorageUnavailable("the store is not open")
+        with unavailable():
+            return await self._pool.fetch(statement, *arguments)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        if self._pool is None:
+            raise StorageUnavailable("the store is not open")
+        with unavailable():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+
+
+async def _save(connection: Any, process: str, change: ProcessChange) -> None:
+    if change.saved:
+        instances, versions, states = zip(*change.saved, strict=True)
+        await connection.execute(statements.SAVE_INSTANCES, process, instances, versions, states)
+    if change.removed:
+        await connection.execute(statements.REMOVE_INSTANCES, process, list(change.removed))
+
+
+def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
+    """Return *commands* as the arrays that the outbox's statements take."""
+    return (
+        [row.instance for row in commands],
+        [row.command_id for row in commands],
+        [row.command_type for row in commands],
+        [row.command for row in commands],
+        [row.correlation_id for row in commands],
+        [row.causation_id for row in commands],
+    )

@@ -1,0 +1,293 @@
+"""What a store of events promises, and the records it speaks in.
+
+A store knows nothing of domain classes: payloads are JSON in bytes. `framework.testing.store_contract` is this
+protocol as tests, and every store passes it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from uuid import UUID
+
+import attrs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Expected(enum.IntEnum):
+    """What a writer believes of a stream: one of these, or the exact version it has seen."""
+
+    NO_STREAM = 0
+    """The stream has no events."""
+    ANY = -1
+    """Nothing."""
+    STREAM_EXISTS = -2
+    """The stream has at least one event."""
+
+    @staticmethod
+    def describe(expected: int) -> str:
+        """Return *expected* in words, for a message."""
+        match expected:
+            case Expected.NO_STREAM:
+                return "no stream"
+            case Expected.ANY:
+                return "anything"
+            case Expected.STREAM_EXISTS:
+                return "an existing stream"
+            case _:
+                return f"version {expected}"
+
+
+# The records are named tuples because they are made once per event on the hottest paths, where a frozen class of
+# ten fields takes several times as long to build.
+
+
+class NewEvent(NamedTuple):
+    """An event to be appended."""
+
+    event_id: UUID
+    type: str
+    type_version: int
+    data: bytes
+    """A JSON document."""
+    metadata: bytes
+    """A JSON object."""
+    correlation_id: UUID
+    causation_id: UUID
+
+
+class StoredEvent(NamedTuple):
+    """An event as it was recorded."""
+
+    position: int
+    """Place in the log: 1, 2, 3 … without a gap, in the order of commits."""
+    stream: str
+    version: int
+    """Place in the stream: 1, 2, 3 …"""
+    event_id: UUID
+    type: str
+    type_version: int
+    data: bytes
+    metadata: bytes
+    correlation_id: UUID
+    causation_id: UUID
+    recorded_at: datetime
+    """By the store's clock; never earlier than that of the position before."""
+
+
+class Receipt(NamedTuple):
+    """The answer a command was given under its id, kept so that a repeat is answered alike."""
+
+    command_id: UUID
+    digest: bytes
+    """Tells this command from another one under the same id."""
+    stream: str
+    first_version: int
+    """The version of the command's first event; where it led to none, the version it was decided at, plus one."""
+    event_count: int
+    """How many events it led to."""
+    refusal: bytes | None = None
+    """A JSON object that describes the refusal; None where the command was accepted."""
+
+
+@attrs.frozen
+class StreamWrite:
+    """Events for one stream, and what their writer believes of it."""
+
+    stream: str
+    expected: int
+    """An exact version, or one of `Expected`."""
+    events: Sequence[NewEvent]
+
+
+@attrs.frozen
+class Appended:
+    """Where the events of one `StreamWrite` were recorded."""
+
+    stream: str
+    version: int
+    """The version of the last of them."""
+    position: int
+    """The position of the last of them; they lie side by side."""
+    recorded_at: datetime | None
+    """When; None where there was no event to record."""
+
+
+@attrs.frozen
+class LogPage:
+    """Some events of the log, and how far the store looked for them."""
+
+    events: Sequence[StoredEvent]
+    looked_to: int
+    """Everything wanted up to this position is in the page; where to go on from."""
+    head: int
+    """The last position of the log as the page was read."""
+
+
+class EventLog(Protocol):
+    """Streams of events, and the one log of them all."""
+
+    async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+        """Record the events of all *writes* and the *receipts*, all or nothing, and say where they went.
+
+        The events take positions side by side, in the order given. A stream may stand in *writes* once. Returns when
+        they are durable. An append that repeats one recorded before, with the same event ids, contents and receipts,
+        records nothing and answers as the first did.
+
+        Raises `WrongExpectedVersion`, `StreamDeleted`, `DuplicateEvent` (an id is taken by something else) or
+        `ReceiptTaken` (a command was answered already): nothing was recorded. Raises `StorageUnavailable` where
+        nothing was recorded because the database could not be reached, and `OutcomeUnknown` where that cannot be
+        said. Cancellation withdraws an append that was not sent yet; one that was sent runs to its end.
+        """
+        ...
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000
+    ) -> Sequence[StoredEvent]:
+        """Return at most *limit* events of *stream* in order, those with `after < version <= until`.
+
+        A stream that nobody wrote to has none. Raises `StreamDeleted`.
+        """
+        ...
+
+    async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
+        """Return at most *limit* events with a position above *after*, in order, only those of *types* if given."""
+        ...
+
+    async def head(self) -> int:
+        """Return the last position of the log; 0 for an empty one."""
+        ...
+
+    async def wait_beyond(self, position: int) -> int:
+        """Return the head once it is known to lie above *position*.
+
+        A lost notification delays this by the poll, about a second; nothing is ever missed. Cancellation is safe.
+        """
+        ...
+
+    async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
+        """Return the receipts there are for *command_ids*."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """How far each named subscription has come."""
+
+    async def load_checkpoint(self, name: str) -> int:
+        """Return the position that *name* has passed; 0 if it never saved one."""
+        ...
+
+    async def save_checkpoint(self, name: str, position: int, *, expected: int) -> None:
+        """Move *name* from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
+        ...
+
+
+class InstanceRow(NamedTuple):
+    """The stored state of one instance of a process."""
+
+    instance: str
+    version: int
+    """How many events it has handled."""
+    state: bytes
+    """A JSON object."""
+
+
+class OutboxRow(NamedTuple):
+    """A command that a process has yielded and that is not settled yet."""
+
+    process: str
+    instance: str
+    number: int
+    """The order of an instance's commands, given by the store."""
+    piece: int
+    """The order of commands that stand in the place of a refused one; 0 for those that came from an event."""
+    command_id: UUID
+    command_type: str
+    command: bytes
+    """A JSON object."""
+    correlation_id: UUID
+    causation_id: UUID
+    """The id of the event, or of the refused command, that it was yielded for."""
+    parked: str | None = None
+    """Why it is not sent any more; None while it waits for its turn."""
+
+
+@attrs.frozen
+class ProcessChange:
+    """What handling some events, or a refusal, did to the instances of a process."""
+
+    saved: Sequence[InstanceRow] = ()
+    removed: Collection[str] = ()
+    commands: Sequence[OutboxRow] = ()
+    """Commands to send from now on; the store gives them their numbers in this order."""
+
+
+class ProcessStore(Protocol):
+    """The state of process managers and the commands they have yet to send."""
+
+    async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
+        """Return the instances there are among *instances*."""
+        ...
+
+    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
+        """Apply *change* and move the checkpoint of *process* from *expected* to *position*, all or nothing.
+
+        Raises `ProgressMoved` if the checkpoint stands elsewhere.
+        """
+        ...
+
+    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first.
+
+        Parked commands, and those queued behind a parked one of their instance, are left out.
+        """
+        ...
+
+    async def parked(self, process: str) -> Sequence[OutboxRow]:
+        """Return the parked commands, oldest first."""
+        ...
+
+    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+        """Remove commands that have had their answer from the outbox."""
+        ...
+
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        """Remove a refused command and apply what its process made of it, all or nothing.
+
+        The new commands take the place of the refused one, before those of the instance that wait. Returns False, and changes nothing, if the
+        command is settled already.
+        """
+        ...
+
+    async def park(self, row: OutboxRow, reason: str) -> None:
+        """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
+        ...
+
+
+class EventStore(EventLog, Checkpoints, ProcessStore, Protocol):
+    """All that an application needs to remember with. Open inside `async with`."""
+
+    @property
+    def log_id(self) -> UUID:
+        """Tells this log from every other, a restored copy included; known once the store is open."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """What read models of this log are called by in a database they share with those of others."""
+        ...
+
+    @property
+    def read_database(self) -> str | None:
+        """The DSN of the database that projectors write to unless told otherwise; None if there is none."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...

@@ -1,0 +1,1 @@
+"""How the log's events reach those who handle them."""

@@ -1,0 +1,7 @@
+"""What makes a domain easy to test."""
+
+from framework.testing.clock import ManualClock
+from framework.testing.eventually import eventually
+from framework.testing.scenario import given
+
+__all__ = ["ManualClock", "eventually", "given"]

@@ -1,0 +1,135 @@
+"""given, when, then: what a class decides, without a loop and without a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from framework.aggregate import Aggregate
+from framework.errors import CommandRejected
+from framework.process_manager import Continue, ProcessManager, Start, Stop
+
+C = TypeVar("C")
+E = TypeVar("E")
+
+
+@overload
+def given(subject: type[Aggregate[C, E]], *history: E) -> AggregateGiven[C, E]: ...
+
+
+@overload
+def given(subject: type[ProcessManager[E, C]], *history: E) -> ProcessGiven[E, C]: ...
+
+
+def given(
+    subject: type[Aggregate[Any, Any] | ProcessManager[Any, Any]], *history: Any
+) -> AggregateGiven[Any, Any] | ProcessGiven[Any, Any]:
+    """Begin a scenario: *subject*, after the events of *history*.
+
+    The types come from the class, so a command where an event belongs is an error of types.
+    """
+    if issubclass(subject, Aggregate):
+        return AggregateGiven(subject().fold(history))
+    return ProcessGiven(subject, history)
+
+
+class AggregateGiven(Generic[C, E]):
+    """An aggregate with a past."""
+
+    def __init__(self, state: Aggregate[C, E]) -> None:
+        self._state = state
+
+    def when(self, command: C) -> AggregateThen[E]:
+        """Have *command* decided."""
+        events: list[E] = []
+        try:
+            events.extend(self._state.execute(command))
+        except Exception as error:  # noqa: BLE001 - `then_raises` looks at it, and the others raise it again
+            return AggregateThen(self._state, [], error)
+        return AggregateThen(self._state.fold(events), events, None)
+
+
+class AggregateThen(Generic[E]):
+    """What an aggregate decided."""
+
+    def __init__(self, state: Aggregate[Any, E], events: Sequence[E], error: Exception | None) -> None:
+        self._state = state
+        self._events = events
+        self._error = error
+
+    def then(self, *events: E) -> None:
+        """Assert that exactly these *events* happened, in this order; with none, that nothing happened."""
+        self._reraise()
+        assert list(self._events) == list(events), f"expected {_list(events)}, but {_list(self._events)} happened"
+
+    def then_raises(self, error: type[Exception], message: str | None = None) -> None:
+        """Assert that the command was answered by exactly this *error*, with this *message* if one is given."""
+        assert self._error is not None, f"expected {error.__name__}, but {_list(self._events)} happened"
+        if type(self._error) is not error:
+            self._reraise()
+        if message is not None:
+            assert str(self._error) == message, f"expected the message {message!r}, not {str(self._error)!r}"
+
+    def then_state(self, state: Aggregate[Any, E]) -> None:
+        """Assert that the aggregate is now equal to *state*."""
+        self._reraise()
+        assert self._state == state, f"expected {state!r}, but it is {self._state!r}"
+
+    def _reraise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class ProcessGiven(Generic[E, C]):
+    """A process manager whose instances have seen some events."""
+
+    def __init__(self, process: type[ProcessManager[E, C]], history: Sequence[E]) -> None:
+        self._process = process
+        self._instances: dict[str, ProcessManager[E, C]] = {}
+        for event in history:
+            self._take(event)
+
+    def when(self, event: E) -> ProcessThen[C]:
+        """Have the instances that *event* concerns handle it."""
+        return ProcessThen(self._take(event))
+
+    def when_rejected(self, command: C, error: CommandRejected, *, instance: str) -> ProcessThen[C]:
+        """Have *instance* hear that *command* was refused with *error*."""
+        assert instance in self._instances, f"there is no instance {instance!r}: {sorted(self._instances)}"
+        answers = list(self._instances[instance].rejected(command, error))
+        if any(isinstance(answer, Stop) for answer in answers):
+            del self._instances[instance]
+        return ProcessThen([answer for answer in answers if not isinstance(answer, Stop)])
+
+    def _take(self, event: E) -> list[C]:
+        interests = self._process.interested(event)
+        commands: list[C] = []
+        for interest in (
+            [] if interests is None else [interests] if isinstance(interests, Start | Continue | Stop) else interests
+        ):
+            if isinstance(interest, Stop):
+                self._instances.pop(interest.id, None)
+                continue
+            if interest.id not in self._instances and isinstance(interest, Continue):
+                continue
+            state = self._instances.get(interest.id) or self._process()
+            commands += state.handle(event)
+            self._instances[interest.id] = state.apply(event)
+        return commands
+
+
+class ProcessThen(Generic[C]):
+    """What a process manager sends."""
+
+    def __init__(self, commands: Sequence[C]) -> None:
+        self._commands = commands
+
+    def then(self, *commands: C) -> None:
+        """Assert that exactly these *commands* are sent, in this order; with none, that nothing is."""
+        assert list(self._commands) == list(commands), (
+            f"expected {_list(commands)}, but {_list(self._commands)} would be sent"
+        )
+
+
+def _list(messages: Sequence[object]) -> str:
+    return ", ".join(map(repr, messages)) or "nothing"

@@ -1,0 +1,1 @@
+"""A bank on the framework: accounts, transfers between them, balances and statements to read."""

@@ -1,0 +1,41 @@
+"""What all tests share: one database server, and the rule that a test leaves no task behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from framework import embedded
+
+pytest.register_assert_rewrite("framework.testing.store_contract")
+
+LAST_WORDS_S = 5.0
+"""How long the tasks that a test left behind may take to be cancelled."""
+
+
+@pytest.fixture(scope="session")
+async def dsn() -> AsyncIterator[str]:
+    """A database server: the one FRAMEWORK_DSN names, or one of our own that forgets at a power cut."""
+    with TemporaryDirectory(prefix="framework-tests-") as folder:
+        async with embedded.database(Path(folder), durable=False) as dsn:
+            yield dsn
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaves tasks on the loop, where they would run into the next one."""
+    before = asyncio.all_tasks()
+
+    yield
+
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        for task in left:
+            task.cancel()
+        _, deaf = await asyncio.wait(left, timeout=LAST_WORDS_S)
+        names = "\n".join(f"  {task!r}" + (" (deaf to its cancellation)" if task in deaf else "") for task in left)
+        pytest.fail(f"the test left tasks behind:\n{names}", pytrace=False)
