@@ -14,7 +14,8 @@ class Aggregate(ABC, Generic[C, E]):
     """The consistency boundary: one stream of events, one decision at a time.
 
     Subclass it as a frozen attrs class whose fields all have defaults (the state before the first event), and name
-    the commands it takes and the events it yields in its base: `class Account(Aggregate[Open | Close, Opened | Closed])`.
+    the commands it takes and the events it yields in its base:
+    `class Account(Aggregate[Open | Close, Opened | Closed])`.
     """
 
     __slots__ = ()

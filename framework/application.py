@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -181,12 +181,12 @@ class Application:
             return await db.fetch(sql, *args)
 
     @asynccontextmanager
-    async def reading(self, projector: type[Projector[Any]]) -> AsyncIterator[Connection]:
+    async def reading(self, projector: type[Projector[Any]]) -> AsyncGenerator[Connection, None]:
         """Give a connection that reads the tables of *projector*."""
         models = self._alive().models
         if models is None:
-            message = f"{projector.__name__} is not among the application's projectors: add projectors=[{projector.__name__}()]"
-            raise ConfigurationError(message)
+            name = projector.__name__
+            raise ConfigurationError(f"{name} is not among the application's projectors: add projectors=[{name}()]")
         async with models[projector].reading() as db:
             yield db
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def new_id() -> UUID:
 
 
 @contextmanager
-def using(clock: Clock) -> Iterator[None]:
+def using(clock: Clock) -> Generator[None, None, None]:
     """Make *clock* the one that `now` and `new_id` read inside the block."""
     token = _current.set(clock)
     try:

@@ -27,11 +27,11 @@ class _Hooks:
 class Codec:
     """Writes attrs values as JSON, and reads them back as the class you name.
 
-    Held are: bool, int, float, str, bytes, UUID, Decimal, aware datetime, date, time, timedelta, Enum, Literal, None; tuple,
-    list, set, frozenset, and mappings of those, and attrs classes of them, nested as you like; unions that JSON can tell
-    apart, where attrs classes are told apart by name; and what you `register`. A value that does not fit its annotation
-    is refused when it is written, since it would come back as another. Fields that a payload lacks take their default,
-    fields that the class lacks are passed over.
+    Held are bool, int, float, str, bytes, UUID, Decimal, aware datetime, date, time, timedelta, Enum, Literal and None;
+    tuples, lists, sets, frozensets and mappings of those, and attrs classes of them, nested as you like; unions that
+    JSON can tell apart, where attrs classes are told apart by name; and what you `register`. A value that does not fit
+    its annotation is refused when it is written, since it would come back as another. Fields that a payload lacks take
+    their default, fields that the class lacks are passed over.
     """
 
     def __init__(self) -> None:
@@ -95,16 +95,16 @@ class Codec:
         metadata: dict[str, Any] = {} if document == b"{}" else msgspec.json.decode(document)
         return metadata
 
-    def _where(self, value: Any, error: Exception) -> str:
+    def _where(self, value: object, error: Exception) -> str:
         """Return the path to what could not be written, and why."""
-        for field in attrs.fields(type(value)):
-            inner = getattr(value, field.name)
+        cls: Any = value.__class__
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+        for field in fields:
+            inner: Any = getattr(value, field.name)
             try:
-                msgspec.json.encode(
-                    self._fast.get_unstructure_hook(self._forms.type_of(type(value), field.name))(inner)
-                )
+                msgspec.json.encode(self._fast.get_unstructure_hook(self._forms.type_of(cls, field.name))(inner))
             except (Refused, ValueError, TypeError, AttributeError) as cause:
-                deeper = attrs.has(type(inner)) and type(inner) in self._forms.checked
+                deeper = type(inner) in self._forms.checked
                 return f".{field.name}{self._where(inner, cause) if deeper else f': {cause}'}"
         return f": {error}"
 
@@ -122,15 +122,16 @@ class Codec:
 
 def _refuse_nul(path: str, value: Any) -> None:
     """Raise if there is a NUL in *value*; the bytes alone do not tell one from a backslash before `u0000`."""
+    inner: Any = value
     match value:
         case str() if "\0" in value:
             raise UnencodableValue(f"{path}: PostgreSQL holds no text with NUL")
         case dict():
-            for key, each in value.items():
+            for key, each in inner.items():
                 _refuse_nul(path, key)
                 _refuse_nul(f"{path}.{key}", each)
         case list():
-            for number, each in enumerate(value):
+            for number, each in enumerate(inner):
                 _refuse_nul(f"{path}[{number}]", each)
         case _:
             pass
@@ -138,6 +139,7 @@ def _refuse_nul(path: str, value: Any) -> None:
 
 def _plain(value: Any, path: str) -> Any:
     """Return *value* if JSON gives it back equal."""
+    inner: Any = value
     match value:
         case None | bool() | str():
             return value
@@ -146,10 +148,10 @@ def _plain(value: Any, path: str) -> Any:
         case float() if value - value == 0:  # neither NaN nor an infinity
             return value
         case Mapping():
-            if not all(type(key) is str for key in value):
+            if not all(type(key) is str for key in inner):
                 raise UnencodableValue(f"{path}: keys are text")
-            return {key: _plain(each, f"{path}[{key!r}]") for key, each in value.items()}
+            return {key: _plain(each, f"{path}[{key!r}]") for key, each in inner.items()}
         case list():
-            return [_plain(each, f"{path}[{number}]") for number, each in enumerate(value)]
+            return [_plain(each, f"{path}[{number}]") for number, each in enumerate(inner)]
         case _:
             raise UnencodableValue(f"{path}: {value!r} is not a JSON value")

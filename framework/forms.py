@@ -71,6 +71,11 @@ def _exactly(cls: type) -> Callable[[Any], Any]:
     return check
 
 
+def _is_exactly(cls: type, value: object) -> bool:
+    """Say whether *value* is of *cls* and no subclass, without telling a type checker what that leaves open."""
+    return type(value) is cls
+
+
 def _unfit(value: object, wanted: str) -> Refused:
     return Refused(f"{value!r} is not {wanted}")
 
@@ -246,22 +251,24 @@ class Forms:
         raise NotHeld(path, f"{declared!r} is not a type the codec holds: register it with codec.register")
 
     def _attrs_kind(self, declared: Any, path: str) -> Kind:
-        if declared in self.checked:
-            return Kind.TAGGED
-        self.checked.add(declared)  # first: a class may hold itself
-        try:
-            cls = get_origin(declared) or declared
-            bound = dict(zip(getattr(cls, "__parameters__", ()), get_args(declared), strict=False))
-            types = _field_types(cls)
-            for field in attrs.fields(cls):
-                here = f"{path}.{field.name}" if path else field.name
-                if not field.init:
-                    raise NotHeld(here, "is not set by __init__, so it cannot be read back")
-                self.kind(bound.get(types[field.name], types[field.name]), here)
-        except NotHeld:
-            self.checked.discard(declared)
-            raise
+        if declared not in self.checked:
+            self.checked.add(declared)  # first: a class may hold itself
+            try:
+                self._check_fields(declared, path)
+            except NotHeld:
+                self.checked.discard(declared)
+                raise
         return Kind.TAGGED
+
+    def _check_fields(self, declared: Any, path: str) -> None:
+        cls = get_origin(declared) or declared
+        bound = dict(zip(getattr(cls, "__parameters__", ()), get_args(declared), strict=False))
+        types = _field_types(cls)
+        for field in attrs.fields(cls):
+            here = f"{path}.{field.name}" if path else field.name
+            if not field.init:
+                raise NotHeld(here, "is not set by __init__, so it cannot be read back")
+            self.kind(bound.get(types[field.name], types[field.name]), here)
 
     def _mapping_kind(self, declared: Any, path: str) -> Kind:
         key, value = get_args(declared) or (Any, Any)
@@ -349,7 +356,7 @@ def _is_literal(declared: Any) -> bool:
 
 
 def _literal_in(declared: Any) -> Callable[[Any], Any]:
-    known = [(type(each), each) for each in get_args(declared)]
+    known: list[Any] = [(type(each), each) for each in get_args(declared)]
 
     def encode(value: Any) -> Any:
         if (type(value), value) not in known:
@@ -387,19 +394,20 @@ def _elements(declared: Any, path: str) -> tuple[Any, ...]:
 def _array_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
     origin, arguments = get_origin(declared), get_args(declared)
     if origin is tuple and arguments[-1:] != (Ellipsis,):
-        hooks = [converter.get_unstructure_hook(each) for each in arguments]
+        hooks: list[Any] = [converter.get_unstructure_hook(each) for each in arguments]
 
         def encode_fixed(value: Any) -> list[Any]:
-            if type(value) is not tuple or len(value) != len(hooks):
+            if not _is_exactly(tuple, value) or len(value) != len(hooks):
                 raise _unfit(value, f"a tuple of {len(hooks)}")
             return [hook(each) for hook, each in zip(hooks, value, strict=True)]
 
         return encode_fixed
-    hook, cls = converter.get_unstructure_hook(arguments[0]), _concrete(origin)
+    hook: Callable[[Any], Any] = converter.get_unstructure_hook(arguments[0])
+    cls: Any = _concrete(origin)
     if cls in (set, frozenset):
 
         def encode_set(value: Any) -> list[Any]:
-            if type(value) is not cls:
+            if not _is_exactly(cls, value):
                 raise _unfit(value, f"a {cls.__name__}")
             return sorted(map(hook, value), key=repr)  # one order, so that the same set is the same document
 
@@ -450,7 +458,7 @@ def _mapping_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], A
     key_in, value_in = map(converter.get_unstructure_hook, get_args(declared))
 
     def encode(value: Any) -> dict[Any, Any]:
-        if type(value) is not dict:
+        if not _is_exactly(dict, value):
             raise _unfit(value, "a dict")
         return {key_in(key): value_in(each) for key, each in value.items()}
 
@@ -478,7 +486,9 @@ def _is_union(declared: Any) -> bool:
 
 
 def _union_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
-    tagged = {each: converter.get_unstructure_hook(each) for each in get_args(declared) if attrs.has(each)}
+    tagged: dict[Any, Any] = {
+        each: converter.get_unstructure_hook(each) for each in get_args(declared) if attrs.has(each)
+    }
     is_several = len(tagged) > 1
     others = [converter.get_unstructure_hook(each) for each in get_args(declared) if not attrs.has(each)]
 
@@ -504,9 +514,7 @@ def _union_out(declared: Any, converter: cattrs.Converter) -> Callable[[Any, Any
     others = [(each, converter.get_structure_hook(each)) for each in get_args(declared) if not attrs.has(each)]
 
     def decode(value: Any, _: Any) -> Any:
-        if value is None and NoneType in get_args(declared):
-            return None
-        if type(value) is dict and tagged:
+        if tagged and _is_exactly(dict, value):
             name = value.get("$type") if len(tagged) > 1 else next(iter(tagged))
             if name not in tagged:
                 raise _unfit(name, f"one of {', '.join(tagged)}")

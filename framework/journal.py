@@ -67,7 +67,9 @@ class Journal:
 
     def decode(self, stored: StoredEvent) -> Any:
         """Return the event that *stored* holds; raises `UnknownEventType` or `UndecodablePayload`."""
-        cls = self.types.class_of(stored.type, stored.type_version, f"{stored.stream} version {stored.version}")
+        cls: type[Any] = self.types.class_of(
+            stored.type, stored.type_version, f"{stored.stream} version {stored.version}"
+        )
         return self.codec.decode(cls, stored.data)
 
     def record(self, stored: StoredEvent) -> Recorded[Any]:

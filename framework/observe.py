@@ -5,9 +5,9 @@ Ids of causes are bound to the context where a dispatch or the handling of an ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -19,7 +19,7 @@ COMMAND_REJECTED: Final = "command_rejected"
 COMMAND_FAILED: Final = "command_failed"
 """A command ended in an error that is no refusal (error): command, error."""
 EVENT_RECEIVED: Final = "event_received"
-"""A handler begins with an event, whose id is the line's causation_id (debug): handler, type, stream, version, position."""
+"""A handler begins with an event, the causation_id of the line (debug): handler, type, stream, version, position."""
 HANDLER_RETRY: Final = "handler_retry"
 """A handler failed at an event and will try again (warning): handler, position, attempt, error, wait_s."""
 HANDLER_FAILED: Final = "handler_failed"
@@ -36,26 +36,39 @@ ACTOR_FAILED: Final = "actor_failed"
 """An aggregate's actor met an error of the framework's own; it starts anew from the log (error): stream."""
 
 
-class Logger(Protocol):
-    """What the framework needs of a logger."""
+class Log:
+    """The framework's logger, as the program has configured structlog.
 
-    def debug(self, event: str, /, **keys: object) -> None: ...
+    A program that has not hears of warnings and errors only: structlog would print every line there is.
+    """
 
-    def info(self, event: str, /, **keys: object) -> None: ...
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("framework")
 
-    def warning(self, event: str, /, **keys: object) -> None: ...
+    def debug(self, event: str, **keys: object) -> None:
+        """Say a step."""
+        if structlog.is_configured():
+            self._log.debug(event, **keys)
 
-    def error(self, event: str, /, **keys: object) -> None: ...
+    def info(self, event: str, **keys: object) -> None:
+        """Say an outcome."""
+        if structlog.is_configured():
+            self._log.info(event, **keys)
+
+    def warning(self, event: str, **keys: object) -> None:
+        """Say what heals itself."""
+        self._log.warning(event, **keys)
+
+    def error(self, event: str, **keys: object) -> None:
+        """Say what a person must see."""
+        self._log.error(event, **keys)
 
 
-def logger() -> Logger:
-    """Return the framework's logger, as the program has configured structlog."""
-    log: Logger = structlog.get_logger("framework")
-    return log
+log = Log()
 
 
 @contextmanager
-def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> Iterator[None]:
+def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> Generator[None, None, None]:
     """Bind the ids of a cause, and *keys*, to every line logged in the block."""
     with structlog.contextvars.bound_contextvars(
         correlation_id=str(correlation_id),

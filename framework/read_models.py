@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -84,7 +84,7 @@ class ReadModel:
             elif known["log_id"] != log_id:
                 message = (
                     f"projector {self.name!r}: its tables in schema {self.schema} were filled from another log:"
-                    " connect the store they belong to, or drop that schema and its row in framework_projections.progress"
+                    " connect the store they belong to, or drop that schema and its row in framework_projections"
                 )
                 raise SchemaMismatch(message)
         self._readers = await asyncpg.create_pool(
@@ -116,7 +116,7 @@ class ReadModel:
             return int(await connection.fetchval(LOAD, self.schema))
 
     @asynccontextmanager
-    async def advancing(self, *, position: int, expected: int) -> AsyncIterator[Connection]:
+    async def advancing(self, *, position: int, expected: int) -> AsyncGenerator[Connection, None]:
         """Give a connection inside a transaction that ends with the progress moved from *expected* to *position*.
 
         Raises `ProgressMoved` on entry if another process has moved it, and `StorageUnavailable` if the connection
@@ -132,7 +132,7 @@ class ReadModel:
                 await connection.execute(SAVE, self.schema, position)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
+    async def reading(self) -> AsyncGenerator[Connection, None]:
         """Give a connection that reads the tables and cannot write."""
         if self._readers is None:
             message = f"projector {self.name!r} is not running"
@@ -152,7 +152,7 @@ class ReadModel:
         return self._writer
 
     @contextmanager
-    def _unless_lost(self, connection: asyncpg.Connection[Any]) -> Iterator[None]:
+    def _unless_lost(self, connection: asyncpg.Connection[Any]) -> Generator[None, None, None]:
         """Tell a lost connection, which is nobody's fault, from an error of what was done with it."""
         try:
             yield
@@ -195,7 +195,8 @@ class ReadModels:
         try:
             return self._models[projector]
         except KeyError:
-            message = f"{projector.__name__} is not among the application's projectors: add projectors=[{projector.__name__}()]"
+            name = projector.__name__
+            message = f"{name} is not among the application's projectors: add projectors=[{name}()]"
             raise ConfigurationError(message) from None
 
     async def __aenter__(self) -> Self:

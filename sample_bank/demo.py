@@ -12,22 +12,25 @@ from sample_bank.audit import Audit, audit
 from sample_bank.balances import Balances
 from sample_bank.statements import Statements
 from sample_bank.tables import table
+from sample_bank.transfers import Transfers
 from sample_bank.work import Plan, Say, settle, timed, work
 
 ROWS = 12
 """Lines of a table that are shown."""
 
 BALANCES = """
-    SELECT account_id, amount, CASE WHEN is_open THEN '' ELSE 'closed' END
+    SELECT account_id, amount, CASE WHEN is_open THEN 'open' ELSE 'closed' END
       FROM balances ORDER BY account_id LIMIT $1
 """
 
 STATEMENT = """
     SELECT *
-      FROM (SELECT number, booked_at, kind, counterparty, amount, balance
+      FROM (SELECT row_number() OVER (ORDER BY number) AS line, booked_at, kind, counterparty, amount, balance
               FROM movements WHERE account_id = $1 ORDER BY number DESC LIMIT $2) AS latest
-     ORDER BY number
+     ORDER BY line
 """
+
+IN_VAIN = "SELECT amount, returned, target_id FROM transfers WHERE transfer_id = $1"
 
 MOVEMENTS = "SELECT count(*) FROM movements WHERE account_id = $1"
 
@@ -46,7 +49,8 @@ async def demo(
         first, second, *_ = plan.account_ids
         with timed(say) as done:
             await settle(bank, first)
-            done("every transfer has arrived or been given back")
+            done(f"every transfer has arrived or been given back; a coin paid in last to {first} is in every table")
+        await show_return(bank, plan, say)
         await show_balances(bank, say)
         await show_statement(bank, first, say)
         if tamper:
@@ -57,12 +61,18 @@ async def demo(
         return conclude(counted, say)
 
 
+async def show_return(bank: Application, plan: Plan, say: Say) -> None:
+    """Show what became of the transfer to a closed account."""
+    ((amount, returned, target),) = await bank.query(Transfers, IN_VAIN, plan.transfer_id("in vain"))
+    say(f"  of the {amount:,} sent to account {target!r}, {returned:,} were given back")
+
+
 async def show_balances(bank: Application, say: Say) -> None:
     """Show what the accounts hold."""
     rows = await bank.query(Balances, BALANCES, ROWS)
     count = (await bank.query(Balances, "SELECT count(*) FROM balances"))[0][0]
     say(f"\nBalances{_of(len(rows), count)}\n")
-    say(table(("account", "balance", ""), [tuple(row) for row in rows]))
+    say(table(("account", "balance", "status"), [tuple(row) for row in rows]))
 
 
 async def show_statement(bank: Application, account: str, say: Say) -> None:

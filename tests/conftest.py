@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import structlog
 
 from framework import embedded
 
@@ -23,6 +24,13 @@ async def dsn() -> AsyncIterator[str]:
     with TemporaryDirectory(prefix="framework-tests-") as folder:
         async with embedded.database(Path(folder), durable=False) as dsn:
             yield dsn
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what a test has told structlog, which is the same for all of them."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -32,14 +32,12 @@ from framework.errors import (
 )
 from framework.journal import Journal
 from framework.messages import DispatchResult
-from framework.observe import ACTOR_FAILED, logger
+from framework.observe import ACTOR_FAILED, log
 from framework.policies import CONFLICT, Defaults
 from framework.refusals import decode_refusal, encode_refusal
 from framework.router import Registration
 from framework.runtime.mailbox import Mailbox
 from framework.store.protocol import NewEvent, Receipt
-
-log = logger()
 
 ROUND_LIMIT = 256
 """Commands decided together at most: enough to make a commit's cost vanish, few enough to keep the loop responsive."""
@@ -172,7 +170,7 @@ class Actor:
             await self._answer(requests)
         except FrameworkError as error:
             self._fail(requests, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the actor must outlive a fault, and tells the callers of it
             log.error(ACTOR_FAILED, stream=self.stream, error=repr(error), exc_info=error)
             self._fail(requests, error)
             self._state, self._version, self._position = self._registration.initial, 0, 0
@@ -198,8 +196,7 @@ class Actor:
                     appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
                     first = appended.position - len(round_.events)
                 else:
-                    if await self._catch_up():
-                        raise WrongExpectedVersion(self.stream, f"version {round_.version}", self._version)
+                    await self._confirm()
                     if receipts:
                         await self._journal.store.append((), receipts)
                     first = self._position
@@ -234,6 +231,12 @@ class Actor:
 
     def _result(self, request: Request, version: int, position: int, events: Iterable[Any]) -> DispatchResult:
         return DispatchResult(self.stream, version, position, tuple(events), request.command_id, request.correlation_id)
+
+    async def _confirm(self) -> None:
+        """Raise `WrongExpectedVersion` if the log holds more than this state."""
+        before = self._version
+        if await self._catch_up():
+            raise WrongExpectedVersion(self.stream, f"version {before}", self._version)
 
     async def _catch_up(self) -> bool:
         """Fold what the log holds beyond this state, and say whether there was anything."""
@@ -321,9 +324,10 @@ class Actor:
             causation_id=request.command_id,
         )
 
-    def _produced(self, produced: object) -> Iterable[Any]:
-        if isinstance(produced, Iterable):
-            return produced
+    def _produced(self, produced: Any) -> Iterable[Any]:
+        if hasattr(produced, "__iter__"):
+            events: Iterable[Any] = produced
+            return events
         if inspect.iscoroutine(produced):
             produced.close()
             raise self._broken("execute is async: it decides without waiting, so write 'def execute'")

@@ -15,14 +15,12 @@ from framework.clock import Clock
 from framework.errors import CommandRejected, DispatchTimeout, InvalidMetadata, OutcomeUnknown, SelfWait
 from framework.journal import Journal
 from framework.messages import CAUSED_BY, Cause, Consistency, DispatchResult, Metadata, current_cause
-from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, logger
+from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
 from framework.policies import Defaults
 from framework.router import Registration, Router
 from framework.runtime.actor import Request
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
-
-log = logger()
 
 
 @attrs.frozen

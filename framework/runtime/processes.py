@@ -8,7 +8,7 @@ gets the answer it got before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from itertools import groupby
 from typing import Any
@@ -20,13 +20,11 @@ from framework.codec import Codec
 from framework.contracts import initial_state, message_types
 from framework.errors import CommandRejected, ConfigurationError, DuplicateName, StorageUnavailable
 from framework.messages import Cause, Recorded, current_cause
-from framework.observe import PROCESS_COMMAND_PARKED, caused, logger
+from framework.observe import PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import POLL_SECONDS, Backoff
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, ProcessStore
 from framework.subscription.delivery import handling, patiently
-
-log = logger()
 
 RELAY_PAGE = 500
 """Commands read from the outbox at once."""
@@ -63,7 +61,8 @@ class ProcessType:
 
     def command(self, row: OutboxRow) -> Any:
         """Return the command that *row* holds."""
-        return self.codec.decode(self.commands[row.command_type], row.command)
+        cls: type[Any] = self.commands[row.command_type]
+        return self.codec.decode(cls, row.command)
 
     def interests(self, event: object) -> Sequence[Interest]:
         """Return what *event* means to which instances, each named once."""
@@ -123,7 +122,7 @@ class ProcessSink:
     async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
         wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
         ids = {interest.id for _, interest in wanted}
-        rows = await self._store.load_instances(self.name, ids) if ids else {}
+        rows: Mapping[str, InstanceRow] = await self._store.load_instances(self.name, ids) if ids else {}
         instances = {
             id_: Instance(rows[id_].version, self._process.load(rows[id_]), was_stored=True)
             if id_ in rows

@@ -11,10 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from framework.errors import StorageUnavailable, SubsystemFailed
-from framework.observe import SUBSYSTEM_FAILED, SUBSYSTEM_RESTARTED, logger
+from framework.observe import SUBSYSTEM_FAILED, SUBSYSTEM_RESTARTED, log
 from framework.policies import RECONNECT
-
-log = logger()
 
 
 class Supervisor:
@@ -63,7 +61,7 @@ class Supervisor:
     async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one dead part must not cancel its siblings; it is reported
             log.error(SUBSYSTEM_FAILED, subsystem=name, error=repr(error), exc_info=error)
             if self.failure is None:
                 self.failure = SubsystemFailed(name, error)

@@ -258,8 +258,8 @@ class ProcessStore(Protocol):
     async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
         """Remove a refused command and apply what its process made of it, all or nothing.
 
-        The new commands take the place of the refused one, before those of the instance that wait. Returns False, and changes nothing, if the
-        command is settled already.
+        The new commands take the place of the refused one, before those of the instance that wait. Returns False, and
+        changes nothing, if the command is settled already.
         """
         ...
 

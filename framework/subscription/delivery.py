@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -12,11 +12,9 @@ from framework.errors import ProgressMoved, StorageUnavailable
 from framework.handler import EventHandler
 from framework.journal import Journal
 from framework.messages import Cause, Recorded, current_cause
-from framework.observe import EVENT_RECEIVED, HANDLER_FAILED, HANDLER_RETRY, caused, logger
+from framework.observe import EVENT_RECEIVED, HANDLER_FAILED, HANDLER_RETRY, caused, log
 from framework.policies import Backoff
 from framework.store.protocol import Checkpoints
-
-log = logger()
 
 SAVE_IDLE_EVERY = 10_000
 """Positions without a wanted event after which progress is written all the same, to shorten the way after a restart."""
@@ -101,7 +99,7 @@ class Subscription:
 
 
 @contextmanager
-def handling(name: str, event: Recorded[Any]) -> Iterator[None]:
+def handling(name: str, event: Recorded[Any]) -> Generator[None, None, None]:
     """Make *event* the cause of all that happens in the block, on behalf of the handler *name*."""
     outer = current_cause.get()
     handlers = (*(outer.handlers if outer else ()), name)

@@ -39,7 +39,7 @@ async def test_the_demo_ends_with_all_money_accounted_for_and_runs_again(dsn: st
         assert (status, err) == (0, "")
         assert out.endswith("\nmoney conserved: yes\n")
         assert "1,000,000,000 from account 0001 to 0002 refused: InsufficientFunds" in out
-        assert "given back    closed" in out
+        assert "of the 25 sent to account 'closed', 25 were given back" in out
     assert "10 of them new" in first[1]
     assert "0 of them new" in second[1]
 
@@ -83,7 +83,7 @@ async def test_a_database_that_does_not_answer_is_said_in_a_sentence() -> None:
     status, out, err = await program("postgresql://nobody@127.0.0.1:1/nothing", "demo")
 
     assert status == 2
-    assert out == ""
+    assert out.count("\n") == 1
     assert err.startswith("sample_bank: ")
     assert err.count("\n") == 1
 

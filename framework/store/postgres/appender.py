@@ -1,8 +1,8 @@
 """Group commit: the appends that wait go to the database together.
 
 Two lanes take turns: while one batch is on its way, the next fills. There is no timer: an idle store appends at once, a
-busy one in batches as large as what has gathered. An append to a stream that is in the other lane's batch waits for that,
-so that two to one stream never race each other.
+busy one in batches as large as what has gathered. An append to a stream that is in the other lane's batch waits for
+that one, so that two to one stream never race each other.
 """
 
 from __future__ import annotations
@@ -164,12 +164,12 @@ class Appender:
                 unit.succeed(tuple(places))
             self._appended(position)
             return
-        for outcome in json.loads(outcomes):
-            unit = batch[outcome["unit"] - 1]
+        judged: list[dict[str, Any]] = json.loads(outcomes)
+        for outcome in judged:
+            unit = batch[int(outcome["unit"]) - 1]
             if outcome["became"] == "recorded":
-                places = [
-                    _place(write, *place) for write, place in zip(unit.writes, outcome["writes"] or (), strict=True)
-                ]
+                written: list[Any] = outcome["writes"] or []
+                places = [_place(write, *place) for write, place in zip(unit.writes, written, strict=True)]
                 unit.succeed(tuple(places))
                 self._appended(max((place.position for place in places), default=0))
             else:
@@ -279,17 +279,19 @@ class Lane:
         for unit in batch:
             unit.was_sent = True
         try:
-            return await self._connection.fetchrow(APPEND_EVENTS, *arguments, None)
+            ((base, recorded_at, outcomes),) = await self._connection.fetch(APPEND_EVENTS, *arguments, None)
         except (*LOST, asyncpg.InterfaceError) as error:
             self._connection.terminate()
             raise StorageUnavailable(f"the connection was lost: {describe(error)}") from error
+        return base, recorded_at, outcomes
 
 
 def _arguments(batch: Sequence[Unit]) -> tuple[list[Any], ...]:
     """Return *batch* as the arrays that `append_events` takes, in its order."""
     columns: tuple[list[Any], ...] = tuple([] for _ in range(20))
-    (units, streams, expected, counts, in_write, places, ids, types, versions, datas, metadatas, correlations, causations,
-     receipt_units, command_ids, digests, receipt_streams, firsts, event_counts, refusals) = columns  # fmt: skip
+    units, streams, expected, counts, in_write, places, ids, types, versions, datas = columns[:10]
+    metadatas, correlations, causations, receipt_units, command_ids = columns[10:15]
+    digests, receipt_streams, firsts, event_counts, refusals = columns[15:]
     for number, unit in enumerate(batch, 1):
         for write in unit.writes:
             units.append(number)

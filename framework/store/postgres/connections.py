@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ async def leave_as_it_is(connection: asyncpg.Connection[Any]) -> None:
 
 
 @contextmanager
-def unavailable() -> Iterator[None]:
+def unavailable() -> Generator[None, None, None]:
     """Raise `StorageUnavailable` for whatever says that the database is away."""
     try:
         yield

@@ -1,7 +1,7 @@
 """Knows how far the log has grown: by this process's own appends, by what other nodes say, and by looking.
 
-What is said is a hint. A notification that is lost, or a connection that is cut, delays those who wait until the next look,
-and never more.
+What is said is a hint. A notification that is lost, or a connection that is cut, delays those who wait until the next
+look, and never more.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import asyncpg
 
 from framework.clock import jitter
 from framework.errors import StorageUnavailable
-from framework.observe import LISTENER_LOST, logger
+from framework.observe import LISTENER_LOST, log
 from framework.policies import POLL_SECONDS, RECONNECT
 from framework.store.postgres.connections import connect, unavailable
 from framework.store.postgres.statements import NOTIFY
-
-log = logger()
 
 PAUSE_SECONDS: Final = 0.005
 """Between two notifications: committing one is work for the database, and a busy log has news all the time."""

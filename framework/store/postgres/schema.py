@@ -42,7 +42,7 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """Return all migrations this code knows, in order."""
-    folder = files(__package__) / "sql" / "migrations"
+    folder = files("framework.store.postgres") / "sql" / "migrations"
     found = [
         Migration(int(file.name[:4]), file.name, file.read_text(encoding="utf-8"))
         for file in folder.iterdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-_FOLDER: Final = files(__package__) / "sql"
+_FOLDER: Final = files("framework.store.postgres") / "sql"
 
 
 def _read(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -235,7 +235,7 @@ class PostgresEventStore:
             return await self._pool.fetch(statement, *arguments)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Any]:
+    async def _transaction(self) -> AsyncGenerator[Any, None]:
         if self._pool is None:
             raise StorageUnavailable("the store is not open")
         with unavailable():
