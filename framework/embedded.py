@@ -20,14 +20,14 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
 
 from framework.errors import DataFolderUnusable, EmbeddedServerError
-from framework.observe import logger
+from framework.observe import log
 from framework.postgres_programs import Programs, find_programs, may_enter, open_to_all
 
 if sys.platform != "win32":
@@ -44,6 +44,8 @@ PATIENCE_S: Final = 600
 PORT: Final = "5432"
 LONGEST_SOCKET_PATH: Final = 103
 """In bytes, on macOS; Linux takes 107."""
+ANSWER_S: Final = 5
+"""How long one question whether the server is ready may take."""
 ACCEPTING, SILENT = 0, 2  # what pg_isready exits with; with 1, a server is starting or stopping
 SHARED_MEMORY: Final = slice(6, 7)
 """The line of postmaster.pid that names it."""
@@ -52,7 +54,7 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def database(data_folder: Path, *, durable: bool = True) -> AsyncIterator[str]:
+async def database(data_folder: Path, *, durable: bool = True) -> AsyncGenerator[str, None]:
     """Yield the DSN in the environment's FRAMEWORK_DSN, or else that of a `server` on *data_folder*."""
     if given := os.environ.get("FRAMEWORK_DSN"):
         yield given
@@ -62,7 +64,7 @@ async def database(data_folder: Path, *, durable: bool = True) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def server(data_folder: Path, *, durable: bool = True) -> AsyncIterator[str]:
+async def server(data_folder: Path, *, durable: bool = True) -> AsyncGenerator[str, None]:
     """Run a PostgreSQL on *data_folder* and yield its DSN; share it with whoever else uses the folder, in any process.
 
     The folder is made if need be, and must be empty or an earlier one. The server listens on a Unix socket only, which
@@ -139,7 +141,7 @@ class _Use:
             os.close(counted)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self) -> Generator[None, None, None]:
         turn = _opened(self._home / "turn.lock")
         try:
             fcntl.flock(turn, fcntl.LOCK_EX)
@@ -148,7 +150,7 @@ class _Use:
             os.close(turn)
 
     def _initialise(self) -> None:
-        """Make the cluster of databases if there is none, whole or not at all, and see that it is one for our programs."""
+        """Make the databases if there are none, whole or not at all, and see that they are for our programs."""
         cluster, draft = self._home / "postgres", self._home / "postgres.new"
         if not cluster.exists():
             shutil.rmtree(draft, ignore_errors=True)  # of an initdb that was killed
@@ -182,11 +184,13 @@ class _Use:
                 self._launch()
                 launched = True
             if now - answered >= SILENCE_S or now - began >= PATIENCE_S:
-                log = self._home / "server.log"
-                message = f"the PostgreSQL in {self._home} does not start; its last words in {log}: {_last_line(log)}"
+                words = self._home / "server.log"
+                message = (
+                    f"the PostgreSQL in {self._home} does not start; its last words in {words}: {_last_line(words)}"
+                )
                 raise EmbeddedServerError(message)
             time.sleep(0.1)  # there is nothing to wait for: it has to be asked
-        logger().info("embedded_server_started" if launched else "embedded_server_joined", folder=str(self._home))
+        log.info("embedded_server_started" if launched else "embedded_server_joined", folder=str(self._home))
 
     def _launch(self) -> None:
         """Start the server, which may fail; where one is starting or running, another ends at once and does no harm."""
@@ -224,11 +228,11 @@ class _Use:
             raise EmbeddedServerError(message)
         if self._socket != self._home:
             shutil.rmtree(self._socket, ignore_errors=True)
-        logger().info("embedded_server_stopped", folder=str(self._home))
+        log.info("embedded_server_stopped", folder=str(self._home))
 
     def _state(self) -> int:
         where = ("-h", str(self._socket), "-p", PORT, "-U", "postgres", "-d", "postgres")
-        return self._programs.run("pg_isready", "-q", "-t", "5", *where, cwd=self._home).returncode
+        return self._programs.run("pg_isready", "-q", "-t", str(ANSWER_S), *where, cwd=self._home).returncode
 
 
 def _home(data_folder: Path, programs: Programs) -> Path:
@@ -238,15 +242,15 @@ def _home(data_folder: Path, programs: Programs) -> Path:
     if programs.account and not may_enter(home.parent, programs.account):
         home = _elsewhere(home)
     home.mkdir(mode=0o700, exist_ok=True)
-    entries = os.listdir(home)
+    if home.stat().st_uid not in {programs.user_id, os.geteuid()}:
+        message = f"{home} belongs to another user: run as that user, or name another folder"
+        raise DataFolderUnusable(message)
+    entries = {each.name for each in home.iterdir()}
     if entries and "turn.lock" not in entries:
         message = f"{home} holds other files: name a folder that is empty or not there yet"
         raise DataFolderUnusable(message)
-    if programs.account and not entries:
+    if programs.account:
         os.chown(home, programs.account.pw_uid, programs.account.pw_gid)
-    if home.stat().st_uid != programs.user_id:
-        message = f"{home} belongs to another user: run as that user, or name another folder"
-        raise DataFolderUnusable(message)
     home.chmod(0o700)
     return home
 
@@ -266,7 +270,7 @@ def _elsewhere(folder: Path) -> Path:
         place.rmdir()
         message = f"{folder} is not empty, and lies where the server's user nobody may not go: name another folder"
         raise DataFolderUnusable(message) from error
-    logger().warning("embedded_data_elsewhere", folder=str(folder), place=str(place))
+    log.warning("embedded_data_elsewhere", folder=str(folder), place=str(place))
     return place
 
 
@@ -302,5 +306,5 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _last_line(log: Path) -> str:
-    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.exists() else "none"
+def _last_line(file: Path) -> str:
+    return file.read_text(errors="replace").strip().rpartition("\n")[2] if file.exists() else "none"

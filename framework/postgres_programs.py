@@ -1,7 +1,7 @@
 """The programs of PostgreSQL: where they are, and whom they run as.
 
 PostgreSQL refuses to run as root. For root its programs run as user nobody, whom every machine has; where nobody may
-not go, the programs that came in a package are copied to a place that is open. No mode of a folder above is ever changed.
+not go, the programs that came in a package are copied to a place that is open. No mode of a parent is ever changed.
 """
 
 from __future__ import annotations

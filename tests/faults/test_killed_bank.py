@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -24,7 +24,7 @@ from sample_bank.work import Plan, settle
 ROOT = Path(__file__).parent.parent.parent
 
 KILLS = 24
-KILLS_OF_ONE_RUN = 3
+KILLS_OF_ONE_RUN = 2
 """A run is taken up again under its name until it was killed so often; then the next one begins."""
 TRANSFERS = 1_500
 
@@ -125,6 +125,13 @@ async def whole_run(dsn: str, schema: str, run: str) -> float:
         return took_s
 
 
+async def killed(process: asyncio.subprocess.Process) -> bool:
+    """Kill the *process*, and say whether it still ran."""
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+    return await process.wait() == -signal.SIGKILL
+
+
 async def check_after_restart(dsn: str, schema: str) -> None:
     """Open the bank again, let it finish what was begun, and count the money."""
     async with bank(dsn, schema=schema) as application:
@@ -140,35 +147,39 @@ async def test_whatever_moment_the_program_is_killed_at_no_money_is_made_or_lost
     dsn: str, schema: str, chance: Random
 ) -> None:
     lasts_s = await whole_run(dsn, schema, "first")
-    half_done = behind = recovering = 0
+    kills = half_done = behind = recovering = 0
+    runs = ["run 1"]
+    kills_of_run = 0
 
-    for kill in range(KILLS):
-        run = f"run {kill // KILLS_OF_ONE_RUN}"
-        is_early = chance.random() < 1 / 4
-        async with program(dsn, schema, run) as process:
+    while kills < KILLS:
+        is_early = chance.random() < 1 / 6
+        async with program(dsn, schema, runs[-1]) as process:
             # Most are killed at work; some while they start, and find what the one before has left.
             await line_with(process, "Run " if is_early else "sending")
             await asyncio.sleep(chance.uniform(0, lasts_s))
-            process.send_signal(signal.SIGKILL)
-            assert await process.wait() == -signal.SIGKILL
+            was_killed = await killed(process)
         found = await look(dsn, schema)
+        kills += was_killed
+        kills_of_run += was_killed
         half_done += found.on_their_way > 0
         behind += found.projected < found.head
+        if not was_killed or kills_of_run == KILLS_OF_ONE_RUN:
+            runs.append(f"run {len(runs) + 1}")
+            kills_of_run = 0
         if chance.random() < 2 / 3:
             await check_after_restart(dsn, schema)
         else:
             recovering += 1
 
     await check_after_restart(dsn, schema)
-    for number in range(KILLS // KILLS_OF_ONE_RUN):
-        await whole_run(dsn, schema, f"run {number}")
+    await whole_run(dsn, schema, runs[-1])
     found = await look(dsn, schema)
     print(
-        f"{KILLS} kills: {half_done} left transfers on their way, {behind} left tables behind the log,"
+        f"{kills} kills: {half_done} left transfers on their way, {behind} left tables behind the log,"
         f" {recovering} were followed by a restart that was killed as well; {found.ended:,} transfers have ended"
     )
-    assert half_done >= KILLS // 4
-    assert behind > 0
+    assert half_done > 0, "no kill came at a moment that matters"
+    assert behind > 0, "no kill came at a moment that matters"
 
 
 @pytest.mark.timeout(120)
@@ -177,7 +188,7 @@ async def test_a_program_killed_while_it_sets_up_can_be_started_again(dsn: str, 
         async with program(dsn, schema, "monday") as process:
             await line_with(process, "Run ")
             await asyncio.sleep(chance.uniform(0, 0.2))
-            process.send_signal(signal.SIGKILL)
+            assert await killed(process)
 
     await whole_run(dsn, schema, "monday")
     assert (await look(dsn, schema)).on_their_way == 0

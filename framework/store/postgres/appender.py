@@ -89,7 +89,7 @@ class Appender:
         """Behind a batch on its way, by the stream they wait for."""
         self._on_its_way: set[str] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._refuses: str | None = "the store is not open"
+        self._refuses: str | None = None
 
     def append(
         self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt]
@@ -105,7 +105,6 @@ class Appender:
 
     async def run(self) -> None:
         """Serve until `close` and until nothing waits. An end by error, or cancellation, leaves no caller waiting."""
-        self._refuses = None
         try:
             async with asyncio.TaskGroup() as lanes:
                 for number in range(LANES):

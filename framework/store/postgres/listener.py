@@ -24,6 +24,14 @@ PAUSE_SECONDS: Final = 0.005
 """Between two notifications: committing one is work for the database, and a busy log has news all the time."""
 
 
+def channel(schema: str) -> str:
+    """Return the channel that news of the log in *schema* go over.
+
+    It is an identifier, which has a longest length, and no two schemas may share one: so it is a digest.
+    """
+    return f"aggregate_{hashlib.sha256(schema.encode()).hexdigest()[:16]}"
+
+
 class Listener:
     """The head of the log as far as this process knows, and those who wait for it to move."""
 
@@ -31,8 +39,7 @@ class Listener:
         self._dsn = dsn
         self._schema = schema
         self._read_head = read_head
-        # A channel is an identifier, so it has a longest length, and two schemas must not share one.
-        self._channel = f"aggregate_{hashlib.sha256(schema.encode()).hexdigest()[:16]}"
+        self._channel = channel(schema)
         self._head = 0
         self._told = 0
         self._waiters: set[asyncio.Future[None]] = set()

@@ -62,7 +62,7 @@ class PostgresEventStore:
         self._max_readers = max_readers
         self._give_up_after_s = give_up_after_s
         self._listener = Listener(dsn, schema, self.head)
-        self._appender = Appender(dsn, schema, give_up_after_s, self._listener.appended)
+        self._appender: Appender | None = None
         self._pool: asyncpg.Pool[Any] | None = None
         self._log_id: UUID | None = None
         self._main: asyncio.Task[None] | None = None
@@ -104,14 +104,15 @@ class PostgresEventStore:
         self._listener.heard(head["position"])
         self._appender = Appender(self._dsn, self._schema, self._give_up_after_s, self._listener.appended)
         self._pool = await create_pool(self._dsn, self._schema, self._max_readers)
-        self._main = asyncio.create_task(self._run(), name=f"event store {self._schema}")
+        self._main = asyncio.create_task(self._run(self._appender), name=f"event store {self._schema}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Finish the appends that were accepted, and close all connections."""
-        self._appender.close()
+        if self._appender is not None:
+            self._appender.close()
         self._listener.close()
         try:
             if self._main is not None:
@@ -119,19 +120,21 @@ class PostgresEventStore:
         finally:
             if self._pool is not None:
                 self._pool.terminate()
-            self._pool = self._main = None
+            self._pool = self._main = self._appender = None
 
-    async def _run(self) -> None:
+    async def _run(self, appender: Appender) -> None:
         """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
         async with asyncio.TaskGroup() as parts:
             listening = parts.create_task(self._listener.run(), name="listener")
-            await self._appender.run()
+            await appender.run()
             listening.cancel()
 
     # The log -----------------------------------------------------------------------------------------
 
     async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
         """Record the events of all *writes* and the *receipts*, all or nothing, and say where they went."""
+        if self._appender is None:
+            raise StorageUnavailable("the store is not open")
         return await self._appender.append(writes, receipts)
 
     async def read_stream(

@@ -1,0 +1,62 @@
+"""What the pages say of the code is so."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import attrs
+import pytest
+
+from framework.policies import POLL_SECONDS, Backoff, Defaults
+
+ROOT = Path(__file__).parent.parent.parent
+
+PROMISES = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
+SETTINGS = re.findall(
+    r"^\| `([\w.]+)` \| ([\d,.]+)( s)? \|", (ROOT / "docs/reference/defaults.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("number", "tests"), PROMISES)
+def test_a_promise_names_tests_that_exist(number: str, tests: str) -> None:
+    named = re.findall(r"`([\w/.]+)::(\w+)`", tests)
+
+    assert named, f"promise {number} names no test"
+    for path, test in named:
+        assert re.search(rf"^ *(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
+def test_the_promises_are_numbered() -> None:
+    assert [int(number) for number, _ in PROMISES] == list(range(1, len(PROMISES) + 1))
+
+
+@pytest.mark.parametrize(("name", "value", "is_duration"), SETTINGS)
+def test_a_default_is_what_the_page_says(name: str, value: str, is_duration: str) -> None:
+    setting: object = Defaults()
+    for part in name.split("."):
+        setting = getattr(setting, part)
+
+    number = float(value.replace(",", ""))
+    assert setting == (timedelta(seconds=number) if is_duration else number)
+
+
+def test_every_default_is_on_the_page() -> None:
+    on_the_page = {name.split(".")[0] for name, _, _ in SETTINGS}
+
+    assert on_the_page == {field.name for field in attrs.fields(Defaults)}
+
+
+def test_a_handler_is_tried_over_about_five_minutes() -> None:
+    policy = Backoff()
+    longest = sum(
+        min(policy.first.total_seconds() * policy.factor**n, policy.longest.total_seconds())
+        for n in range(policy.attempts - 1)
+    )
+
+    assert 4 * 60 < longest * 3 / 4 < 6 * 60, "on average the jitter takes a quarter off"
+
+
+def test_the_log_is_looked_at_every_second() -> None:
+    assert POLL_SECONDS == 1

@@ -1,0 +1,105 @@
+"""Positions are gapless and in commit order, whoever writes; who waits is woken, notified or not."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from framework import PostgresEventStore
+from framework.store.postgres import listener
+from framework.store.protocol import StoredEvent
+from tests.store.postgres.hands import Hands, write
+
+
+async def tail(store: PostgresEventStore, until: int) -> list[StoredEvent]:
+    """Read the log as it grows, up to position *until*."""
+    seen: list[StoredEvent] = []
+    position = 0
+    while position < until:
+        page = await store.read_log(after=position, limit=17)
+        seen += page.events
+        position = page.looked_to
+        if not page.events:
+            await store.wait_beyond(position)
+    return seen
+
+
+async def test_a_reader_never_sees_a_position_below_one_it_has_seen(dsn: str, schema: str) -> None:
+    chance = Random(7)
+    async with PostgresEventStore(dsn, schema=schema) as one, PostgresEventStore(dsn, schema=schema) as other:
+        readers = [asyncio.ensure_future(tail(store, 2_000)) for store in (one, other)]
+
+        async def writer(store: PostgresEventStore, name: str) -> None:
+            for version in range(100):
+                await store.append([write(name, version)])
+                if chance.random() < 0.2:
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*(writer(store, f"{id(store)}-{n}") for store in (one, other) for n in range(10)))
+        seen = await asyncio.gather(*readers)
+
+    for events in seen:
+        assert [stored.position for stored in events] == list(range(1, 2_001))
+        moments = [stored.recorded_at for stored in events]
+        assert moments == sorted(moments)
+
+
+async def test_who_waits_is_told_of_what_another_node_appends(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "POLL_SECONDS", 3_600.0)
+    async with PostgresEventStore(dsn, schema=schema) as one, PostgresEventStore(dsn, schema=schema) as other:
+        waiting = asyncio.ensure_future(one.wait_beyond(0))
+        await listening(dsn, schema, 2)
+
+        await other.append([write("a", 0)])
+
+        async with asyncio.timeout(5):
+            assert await waiting == 1
+
+
+async def test_a_notification_that_never_comes_is_made_up_for_by_looking(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    waiting = asyncio.ensure_future(store.wait_beyond(0))
+
+    # What no appender of ours has written is not notified of.
+    await hands.sql.execute(
+        "SELECT append_events('{1}', '{a}', '{0}', '{1}', '{1}', '{1}', ARRAY[gen_random_uuid()], '{t}', '{1}',"
+        " ARRAY['{}'::jsonb], ARRAY['{}'::jsonb], ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()],"
+        " '{}', '{}', '{}', '{}', '{}', '{}', '{}', NULL)"
+    )
+
+    async with asyncio.timeout(5):
+        assert await waiting == 1
+
+
+async def test_a_listening_connection_that_is_cut_is_made_anew(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "POLL_SECONDS", 3_600.0)
+    async with PostgresEventStore(dsn, schema=schema) as one, PostgresEventStore(dsn, schema=schema) as other:
+        async with Hands.on(dsn, schema) as hands:
+            await hands.end(await listening(dsn, schema, 2))
+        await listening(dsn, schema, 2)
+        waiting = asyncio.ensure_future(one.wait_beyond(0))
+
+        await other.append([write("a", 0)])
+
+        async with asyncio.timeout(5):
+            assert await waiting == 1
+
+
+async def listening(dsn: str, schema: str, count: int) -> list[int]:
+    """Return the process ids of the backends that listen to the log in *schema*, once there are *count*."""
+    channel = listener.channel(schema)
+    async with Hands.on(dsn, schema) as hands, asyncio.timeout(10):
+        while True:
+            rows = await hands.sql.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE state = 'idle' AND query = $1", f'LISTEN "{channel}"'
+            )
+            if len(rows) >= count:
+                return [row["pid"] for row in rows]
+            await asyncio.sleep(0.01)
