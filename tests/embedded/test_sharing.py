@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from framework import embedded
+from framework.postgres_programs import find_programs
 from framework.testing import eventually
 from tests.embedded.conftest import Others, ask, only_as_root, runs
 
@@ -125,7 +126,7 @@ async def test_a_start_that_is_cancelled_leaves_no_server(folder: Path, until: s
 
 @only_as_root
 async def test_an_ordinary_user_has_a_server_too(place: Path, others: Others, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = embedded.find_programs()
+    programs = find_programs()
     assert programs.account is not None
     monkeypatch.setenv("FRAMEWORK_PG_BIN", str(programs.folder))
     own = place / "own"

@@ -119,27 +119,26 @@ async def test_an_append_that_was_recorded_behind_a_cut_connection_is_answered_a
         (first,) = await other.append([write("a", 0, new)])
         await other.append([write("a", 1)])
 
-        (again,) = await store.append([write("a", 0, event(b'{"a": [1.0, "x"], "b": 1}')._replace(**_same(new)))])
+        (again,) = await store.append([write("a", 0, new._replace(data=b'{"a": [1.0, "x"], "b": 1}'))])
 
         assert again == first
         with pytest.raises(DuplicateEvent):
             await store.append([write("a", 0, new._replace(data=b"{}"))])
 
 
-def _same(new: object) -> dict[str, object]:
-    return {name: getattr(new, name) for name in ("event_id", "correlation_id", "causation_id")}
-
-
 async def test_an_append_that_waits_in_the_database_when_nobody_can_be_asked_has_an_unknown_outcome(
-    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+    dsn: str, schema: str
 ) -> None:
-    async with PostgresEventStore(dsn, schema=schema, give_up_after_s=0) as store, Hands.on(dsn, schema) as hands:
-        async with hands.holding_the_head():
-            append = asyncio.ensure_future(store.append([write("a", 0)]))
-            await hands.end(await hands.waiting_appends(1))
+    async with (
+        PostgresEventStore(dsn, schema=schema, give_up_after_s=0) as store,
+        Hands.on(dsn, schema) as hands,
+        hands.holding_the_head(),
+    ):
+        append = asyncio.ensure_future(store.append([write("a", 0)]))
+        await hands.end(await hands.waiting_appends(1))
 
-            with pytest.raises(OutcomeUnknown):
-                await append
+        with pytest.raises(OutcomeUnknown):
+            await append
 
 
 async def test_closing_finishes_what_was_accepted(dsn: str, schema: str) -> None:
