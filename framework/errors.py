@@ -192,14 +192,19 @@ class DispatchTimeout(DispatchError):
 class OutcomeUnknown(DispatchError):
     """The append was on its way when the asking ended: it may or may not have been recorded.
 
-    Dispatch again under the same *command_id* to learn the outcome.
+    Dispatched again under the *command_id* that its caller gave, the command is answered as it was, or decided if it
+    never was. Without such an id there is nothing to ask by: *command_id* is None, and the stream has to be looked at.
     """
 
     def __init__(self, stream: str, command_id: UUID | None) -> None:
         self.stream = stream
         self.command_id = command_id
-        asking = f"dispatch again with command_id={command_id} to learn the outcome" if command_id else ""
-        super().__init__(f"{stream}: the append may or may not have been recorded" + (f"; {asking}" if asking else ""))
+        asking = (
+            f"dispatch again with command_id={command_id} to learn the outcome"
+            if command_id
+            else "look at the stream; a dispatch with a command_id of its own could be repeated to learn the outcome"
+        )
+        super().__init__(f"{stream}: the append may or may not have been recorded: {asking}")
 
 
 class SelfWait(DispatchError):

@@ -20,6 +20,7 @@ import attrs
 from framework.aggregate import Aggregate
 from framework.clock import Clock
 from framework.errors import (
+    AppendRefused,
     CommandIdReused,
     CommandRejected,
     FrameworkError,
@@ -60,6 +61,11 @@ class Request:
     answer: asyncio.Future[DispatchResult]
     is_taken: bool = False
     """Whether the actor has it in hand: from then on it cannot be withdrawn."""
+
+    def outcome_unknown(self, stream: str) -> OutcomeUnknown:
+        """Return what to tell the caller when nobody knows whether the append to *stream* was recorded."""
+        # Under an id that nobody gave no receipt is kept: the same command sent under it would be decided anew.
+        return OutcomeUnknown(stream, None if self.digest is None else self.command_id)
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller *outcome*, if it still listens."""
@@ -155,7 +161,7 @@ class Actor:
                     await self.mailbox.filled()
         finally:
             for request in round_:
-                request.settle(OutcomeUnknown(self.stream, request.command_id))
+                request.settle(request.outcome_unknown(self.stream))
             for request in self._take():
                 request.settle(NotRunning("stopping"))
 
@@ -168,6 +174,14 @@ class Actor:
     async def _serve(self, requests: list[Request]) -> None:
         try:
             await self._answer(requests)
+        except AppendRefused as error:
+            if len(requests) == 1:
+                self._fail(requests, error)
+                return
+            # The database takes exception to what one of them led to: each alone, so that it fails alone.
+            for request in requests:
+                if not request.answer.done():
+                    await self._serve([request])
         except FrameworkError as error:
             self._fail(requests, error)
         except Exception as error:  # noqa: BLE001 - the actor must outlive a fault, and tells the callers of it
@@ -179,7 +193,7 @@ class Actor:
     def _fail(requests: Iterable[Request], error: Exception) -> None:
         for request in requests:
             if isinstance(error, OutcomeUnknown):
-                request.settle(OutcomeUnknown(error.stream, request.command_id))
+                request.settle(request.outcome_unknown(error.stream))
             else:
                 request.settle(error)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 
 from framework.clock import Clock
-from framework.errors import CommandRejected, DispatchTimeout, InvalidMetadata, OutcomeUnknown, SelfWait
+from framework.errors import CommandRejected, DispatchTimeout, InvalidMetadata, SelfWait
 from framework.journal import Journal
 from framework.messages import CAUSED_BY, Cause, Consistency, DispatchResult, Metadata, current_cause
 from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
@@ -101,7 +101,7 @@ class Dispatcher:
         except TimeoutError:
             log.error(COMMAND_FAILED, stream=stream, command=command, error="timeout", is_taken=request.is_taken)
             if request.is_taken:
-                raise OutcomeUnknown(stream, request.command_id) from None
+                raise request.outcome_unknown(stream) from None
             raise DispatchTimeout(stream, timeout_s) from None
         except CommandRejected as refusal:
             log.info(COMMAND_REJECTED, stream=stream, command=command, reason=type(refusal).__name__)

@@ -11,7 +11,9 @@ from uuid import uuid4
 import pytest
 
 from framework import DispatchResult
+from framework.codec import Codec
 from framework.errors import (
+    AppendRefused,
     CommandIdReused,
     DispatchTimeout,
     OutcomeUnknown,
@@ -23,6 +25,20 @@ from framework.store.protocol import Appended, Receipt, StreamWrite
 from tests.runtime.till import GatedStore, Moved, NotEnough, PutIn, Shake, TakeOut, Till, application
 
 T = TypeVar("T")
+
+
+class FussyStore(GatedStore):
+    """A store that takes exception to one content, as a database may."""
+
+    def __init__(self, disliked: Moved) -> None:
+        super().__init__()
+        self._disliked = Codec().encode(disliked)
+
+    async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+        if any(event.data == self._disliked for write in writes for event in write.events):
+            message = "not that"
+            raise AppendRefused(message)
+        return await super().append(writes, receipts)
 
 
 async def outcomes(*dispatches: Awaitable[DispatchResult]) -> list[DispatchResult | BaseException]:
@@ -244,11 +260,43 @@ async def test_a_timeout_after_the_append_was_sent_says_that_the_outcome_is_unkn
         await app.dispatch(PutIn("a", 1))
         store.gate.clear()
 
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(OutcomeUnknown, match="look at the stream"):
             await app.dispatch(PutIn("a", 100), timeout=timedelta(milliseconds=10))
 
         store.gate.set()
         assert (await app.dispatch(PutIn("a", 0))).version == 2
+
+
+async def test_who_gave_an_id_learns_the_outcome_by_it() -> None:
+    store = GatedStore()
+    async with application(store) as app:
+        command_id = uuid4()
+        store.gate.clear()
+
+        with pytest.raises(OutcomeUnknown, match=f"dispatch again with command_id={command_id}"):
+            await app.dispatch(PutIn("a", 100), command_id=command_id, timeout=timedelta(milliseconds=10))
+
+        store.gate.set()
+        again = await app.dispatch(PutIn("a", 100), command_id=command_id)
+        assert (again.version, await app.state(Till, "a")) == (1, Till(100))
+
+
+async def test_what_the_database_does_not_take_fails_alone() -> None:
+    store = FussyStore(Moved(13))
+    async with application(store) as app:
+        store.gate.clear()
+        first = asyncio.ensure_future(app.dispatch(PutIn("a", 1)))
+        await store.arrived.acquire()
+        round_ = [asyncio.ensure_future(app.dispatch(PutIn("a", amount))) for amount in (2, 13, 4)]
+        await asyncio.sleep(0)
+
+        store.gate.set()
+        _, before, refused, after = await outcomes(first, *round_)
+
+        assert isinstance(refused, AppendRefused)
+        assert isinstance(before, DispatchResult)
+        assert isinstance(after, DispatchResult)
+        assert (before.version, after.version, await app.state(Till, "a")) == (2, 3, Till(7))
 
 
 async def test_a_cancelled_caller_stops_nobody_else() -> None:
