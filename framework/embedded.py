@@ -49,6 +49,8 @@ ANSWER_S: Final = 5
 ACCEPTING, SILENT = 0, 2  # what pg_isready exits with; with 1, a server is starting or stopping
 SHARED_MEMORY: Final = slice(6, 7)
 """The line of postmaster.pid that names it."""
+WHAT_HAPPENED: Final = re.compile(r"\b(?:PANIC|FATAL|ERROR|LOG):  ")
+"""In the lines of the server's log that are not details, hints or statements of the one above."""
 
 T = TypeVar("T")
 
@@ -307,4 +309,7 @@ def _sync(folder: Path) -> None:
 
 
 def _last_line(file: Path) -> str:
-    return file.read_text(errors="replace").strip().rpartition("\n")[2] if file.exists() else "none"
+    """Return the last line that says what happened, and not what could be done about it; of another form, the last."""
+    lines = file.read_text(errors="replace").split("\n") if file.exists() else []
+    said = [line for line in lines if line.strip()]
+    return next(filter(WHAT_HAPPENED.search, reversed(said)), said[-1] if said else "none")
