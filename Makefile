@@ -8,16 +8,19 @@ UV := $(shell command -v uv 2>/dev/null)
 # The constraints hold for what builds the package, too.
 INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
+# What is about processes that are killed, and about the checkers: one Python is as good as another.
+SLOW := faults embedded typing/test_mistakes.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo check format lint types layers test clean
+.PHONY: help demo check format lint types layers test test-fast test-pythons external clean
 
 help: ## List what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.run ## Run the sample bank to its end, on a PostgreSQL of its own
 	$(BIN)/python -m sample_bank demo
 
-check: lint types layers test ## The whole gate: format, lint, types, layering, tests, docs
+check: lint types layers test test-pythons ## The whole gate: format, lint, types, layering, tests, docs
 
 format: $(VENV)/.dev ## Put the code into its form
 	$(BIN)/ruff format .
@@ -37,8 +40,17 @@ layers: $(VENV)/.dev ## Check who imports whom
 test: $(VENV)/.dev ## Run the tests, and every code block in the docs
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
 
+test-fast: $(VENV)/.test ## Run those that take no minutes, and which another Python could turn red
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -m 'not slow' $(addprefix --ignore=tests/,$(SLOW))
+
+test-pythons: $(VENV)/.dev ## Run these on the other Pythons, those of 3.11 to 3.13 that are installed
+	$(BIN)/python -m tests.pythons
+
+external: $(VENV)/.dev ## Run the tests that need pgbouncer or an older PostgreSQL, which must be installed
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --external
+
 clean: ## Remove what was built; the data of the demo stays
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	@'$(or $(PYTHON),python3)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -50,6 +62,10 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.test: $(VENV)/.run
+	$(INSTALL) -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
 	$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ import structlog
 
 from framework import embedded
 
+pytest_plugins = ["tests.plugins.external", "tests.plugins.servers", "pytester"]
 pytest.register_assert_rewrite("framework.testing.store_contract")
 
 LAST_WORDS_S = 5.0
@@ -19,10 +20,11 @@ LAST_WORDS_S = 5.0
 
 
 @pytest.fixture(scope="session")
-async def dsn() -> AsyncIterator[str]:
+async def dsn(meet: Callable[[str], Awaitable[None]]) -> AsyncIterator[str]:
     """A database server: the one FRAMEWORK_DSN names, or one of our own that forgets at a power cut."""
     with TemporaryDirectory(prefix="framework-tests-") as folder:
         async with embedded.database(Path(folder), durable=False) as dsn:
+            await meet(dsn)
             yield dsn
 
 
