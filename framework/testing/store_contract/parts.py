@@ -1,0 +1,164 @@
+"""What the tests of the contract are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from framework.clock import new_id
+from framework.store.protocol import (
+    Appended,
+    EventStore,
+    Expected,
+    InstanceRow,
+    NewEvent,
+    OutboxRow,
+    ProcessChange,
+    Receipt,
+    StoredEvent,
+    StreamWrite,
+)
+
+PATIENCE_S = 10
+"""How long something that must happen soon may take."""
+
+
+JSON_VALUES: Sequence[dict[str, Any]] = (
+    {"text": "ä 漢 😀 \u202e ' \" \\ \\u0041 \t\n\r\x01 {x} %s $1"},
+    {"nesting": {"": "", "a.b": {"c": [[], {}, [[[1]]]]}, "long": "x" * 100_000}},
+    {"integers": [0, -1, 2**53 + 1, 2**63, -(2**64), 10**40]},
+    {"floats": [0.1, -1.5, 1e-7, 1e22, 1.7976931348623157e308, 5e-324]},
+    {"constants": [True, False, None]},
+    {"keys": {"b": 1, "aa": 2, "a": {"z": 1, "y": 2}}},
+)
+"""What has to come back as it went in."""
+
+
+def new_event(data: object = None, *, type_: str = "happened", metadata: object = None) -> NewEvent:
+    """Return an event with fresh ids, *data* and *metadata* as JSON."""
+    return NewEvent(
+        event_id=new_id(),
+        type=type_,
+        type_version=1,
+        data=as_json({} if data is None else data),
+        metadata=as_json({} if metadata is None else metadata),
+        correlation_id=new_id(),
+        causation_id=new_id(),
+    )
+
+
+def new_events(count: int) -> list[NewEvent]:
+    """Return *count* events, numbered from 1."""
+    return [new_event({"number": number}) for number in range(1, count + 1)]
+
+
+def new_receipt(stream: str = "s", *, count: int = 1, refusal: bytes | None = None) -> Receipt:
+    """Return the receipt of a command with a fresh id, decided on an empty *stream*."""
+    return Receipt(new_id(), b"\x00digest\xff", stream, 1, count, refusal)
+
+
+def new_command(process: str = "p", instance: str = "i") -> OutboxRow:
+    """Return a command of *instance* with fresh ids; its number is the store's to give."""
+    return OutboxRow(process, instance, 0, 0, new_id(), "Do", b'{"it": "now"}', new_id(), new_id())
+
+
+def as_json(value: object) -> bytes:
+    """Return *value* as a JSON document."""
+    return json.dumps(value).encode()
+
+
+def value_of(document: bytes) -> Any:
+    """Return what a JSON *document* says, numbers exact; two documents that say the same are equal."""
+    return json.loads(document, parse_int=Decimal, parse_float=Decimal)
+
+
+def content_of(event: NewEvent | StoredEvent) -> tuple[object, ...]:
+    """Return all of an event that its writer gave."""
+    return (
+        event.event_id,
+        event.type,
+        event.type_version,
+        value_of(event.data),
+        value_of(event.metadata),
+        event.correlation_id,
+        event.causation_id,
+    )
+
+
+def contents_of(events: Iterable[NewEvent | StoredEvent]) -> list[tuple[object, ...]]:
+    """Return what the writers of *events* gave."""
+    return [content_of(event) for event in events]
+
+
+def ids_of(rows: Iterable[OutboxRow]) -> list[UUID]:
+    """Return the command ids of *rows*."""
+    return [row.command_id for row in rows]
+
+
+async def write(store: EventStore, stream: str, *events: NewEvent, expected: int = Expected.ANY) -> Appended:
+    """Append *events* to one *stream*."""
+    (appended,) = await store.append([StreamWrite(stream, expected, events)])
+    return appended
+
+
+async def write_to(
+    store: EventStore, events: Sequence[NewEvent], *receipts: Receipt, stream: str = "s", expected: int = 0
+) -> Appended:
+    """Append *events* with *receipts* to one *stream*, new unless said otherwise."""
+    (appended,) = await store.append([StreamWrite(stream, expected, events)], receipts)
+    return appended
+
+
+async def log_of(store: EventStore) -> Sequence[StoredEvent]:
+    """Return the whole log."""
+    return (await store.read_log(limit=100_000)).events
+
+
+async def advance(store: EventStore, *commands: OutboxRow, process: str = "p") -> None:
+    """Put *commands* in the outbox of *process*."""
+    at = await store.load_checkpoint(process)
+    await store.advance_process(process, ProcessChange(commands=commands), position=at + 1, expected=at)
+
+
+async def waiting(store: EventStore, process: str = "p") -> list[UUID]:
+    """Return the ids of the commands that *process* has to send, in order."""
+    return ids_of(await store.outbox(process, limit=1_000))
+
+
+async def row_of(store: EventStore, command: OutboxRow) -> OutboxRow:
+    """Return *command* as the outbox holds it."""
+    rows = await store.outbox(command.process, limit=1_000)
+    return next(row for row in rows if row.command_id == command.command_id)
+
+
+def new_instance(number: int, *, of: str = "i") -> InstanceRow:
+    """Return the state of the instance *of* after its event *number*."""
+    return InstanceRow(of, number, as_json({"after": number}))
+
+
+async def instances(store: EventStore, process: str = "p") -> dict[str, tuple[int, object]]:
+    """Return the versions and states of the instances i and j of *process*, as far as there are any."""
+    rows = await store.load_instances(process, ["i", "j"])
+    return {name: (row.version, value_of(row.state)) for name, row in rows.items()}
+
+
+async def outcomes(work: Iterable[Awaitable[object]]) -> list[object]:
+    """Do all *work* at the same time, and return the result or the error of each."""
+    async with asyncio.timeout(PATIENCE_S * 3):
+        return await asyncio.gather(*work, return_exceptions=True)
+
+
+class OnAStore:
+    """What every part of the contract stands on."""
+
+    @pytest.fixture
+    def store(self) -> EventStore:
+        """Return an open store with nothing in it."""
+        message = "a subclass provides the fixture `store`"
+        raise NotImplementedError(message)
