@@ -18,6 +18,7 @@ from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.connections import connect, create_pool, unavailable
 from framework.store.postgres.listener import Listener
+from framework.store.postgres.stream_reader import StreamReader
 from framework.store.protocol import (
     Appended,
     InstanceRow,
@@ -63,6 +64,7 @@ class PostgresEventStore:
         self._give_up_after_s = give_up_after_s
         self._listener = Listener(dsn, schema, self.head)
         self._appender: Appender | None = None
+        self._reader: StreamReader | None = None
         self._pool: asyncpg.Pool[Any] | None = None
         self._log_id: UUID | None = None
         self._main: asyncio.Task[None] | None = None
@@ -104,7 +106,8 @@ class PostgresEventStore:
         self._listener.heard(head["position"])
         self._appender = Appender(self._dsn, self._schema, self._give_up_after_s, self._listener.appended)
         self._pool = await create_pool(self._dsn, self._schema, self._max_readers)
-        self._main = asyncio.create_task(self._run(self._appender), name=f"event store {self._schema}")
+        self._reader = StreamReader(self._fetch)
+        self._main = asyncio.create_task(self._run(self._appender, self._reader), name=f"event store {self._schema}")
         return self
 
     async def __aexit__(
@@ -120,14 +123,16 @@ class PostgresEventStore:
         finally:
             if self._pool is not None:
                 self._pool.terminate()
-            self._pool = self._main = self._appender = None
+            self._pool = self._main = self._appender = self._reader = None
 
-    async def _run(self, appender: Appender) -> None:
+    async def _run(self, appender: Appender, reader: StreamReader) -> None:
         """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
         async with asyncio.TaskGroup() as parts:
             listening = parts.create_task(self._listener.run(), name="listener")
+            reading = parts.create_task(reader.run(), name="stream reader")
             await appender.run()
             listening.cancel()
+            reading.cancel()
 
     # The log -----------------------------------------------------------------------------------------
 
@@ -141,8 +146,9 @@ class PostgresEventStore:
         self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000
     ) -> Sequence[StoredEvent]:
         """Return at most *limit* events of *stream* in order, those with `after < version <= until`."""
-        rows = await self._fetch(statements.READ_STREAM, stream, after, NO_END if until is None else until, limit)
-        return [StoredEvent(*row) for row in rows]
+        if self._reader is None:
+            raise StorageUnavailable("the store is not open")
+        return await self._reader.read(stream, after=after, until=until, limit=limit)
 
     async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
         """Return at most *limit* events with a position above *after*, in order, only those of *types* if given."""

@@ -1,0 +1,130 @@
+"""Group read: the reads of streams that wait go to the database together.
+
+An actor reads its stream when it starts, and to confirm a round that ended in no event. Under load there are hundreds
+of such reads at once, each of a few events or none, and a round trip for each would cost more than all else. As with
+appends there is no timer: an idle store reads at once, a busy one as much together as has gathered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import asyncpg
+import attrs
+
+from framework.errors import StorageUnavailable
+from framework.store.postgres.statements import READ_STREAM, READ_STREAMS
+from framework.store.protocol import StoredEvent
+
+LANES: Final = 2
+"""Groups on their way at once."""
+
+TOGETHER: Final = 256
+"""Reads in one group, at most."""
+
+FIRST_LOOK: Final = 64
+"""Events of a stream read in a group; who wants more, and finds that there is more, reads the rest alone."""
+
+NO_END: Final = sys.maxsize
+
+Fetch = Callable[..., Awaitable[list[Any]]]
+"""Runs a statement with its arguments; raises `StorageUnavailable`."""
+
+
+@attrs.define(eq=False)
+class Read:
+    """One caller's wish."""
+
+    stream: str
+    after: int
+    until: int
+    answer: asyncio.Future[list[StoredEvent]]
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that there is no answer."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # a caller cancelled in this very step will not look
+
+
+class StreamReader:
+    """Takes every read of a store's streams, and sends them in groups."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._waiting: deque[Read] = deque()
+        self._lanes: asyncio.TaskGroup | None = None
+        """Entered only by `run`; what is asked for before that waits."""
+        self._under_way = 0
+
+    async def read(self, stream: str, *, after: int, until: int | None, limit: int) -> Sequence[StoredEvent]:
+        """Return at most *limit* events of *stream* in order. Cancellation withdraws the read."""
+        end = NO_END if until is None else until
+        read = Read(stream, after, end, asyncio.get_running_loop().create_future())
+        self._waiting.append(read)
+        self._begin()
+        events = await read.answer
+        if len(events) < FIRST_LOOK or limit <= FIRST_LOOK:
+            return events[:limit]
+        rows = await self._fetch(READ_STREAM, stream, events[-1].version, end, limit - FIRST_LOOK)
+        return [*events, *(StoredEvent(*row) for row in rows)]
+
+    async def run(self) -> None:
+        """Own the groups under way until cancelled; those who wait then are told that the store is closed."""
+        async with asyncio.TaskGroup() as self._lanes:
+            self._begin()
+            await asyncio.get_running_loop().create_future()
+
+    def _begin(self) -> None:
+        if self._lanes is not None and self._waiting and self._under_way < LANES:
+            self._under_way += 1
+            self._lanes.create_task(self._serve(), name="group read")
+
+    async def _serve(self) -> None:
+        group: list[Read] = []
+        try:
+            while group := self._take():
+                await self._read_together(group)
+        finally:
+            self._under_way -= 1
+            for read in (*group, *self._waiting):  # there are some only when this was cancelled
+                read.fail(StorageUnavailable("the store is closed"))
+
+    def _take(self) -> list[Read]:
+        group: list[Read] = []
+        while self._waiting and len(group) < TOGETHER:
+            read = self._waiting.popleft()
+            if not read.answer.done():
+                group.append(read)
+        return group
+
+    async def _read_together(self, group: Sequence[Read]) -> None:
+        try:
+            rows = await self._fetch(
+                READ_STREAMS,
+                [read.stream for read in group],
+                [read.after for read in group],
+                [read.until for read in group],
+                FIRST_LOOK,
+            )
+        except StorageUnavailable as error:
+            for read in group:
+                read.fail(error)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, UnicodeError) as error:
+            # Among them is a name that the database does not take: each alone, so that it fails alone.
+            if len(group) == 1:
+                group[0].fail(error)
+            else:
+                for read in group:
+                    await self._read_together((read,))
+        else:
+            found: list[list[StoredEvent]] = [[] for _ in group]
+            for number, *event in rows:
+                found[number - 1].append(StoredEvent(*event))
+            for read, events in zip(group, found, strict=True):
+                if not read.answer.done():
+                    read.answer.set_result(events)
