@@ -123,8 +123,9 @@ class StreamReader:
                     await self._read_together((read,))
         else:
             found: list[list[StoredEvent]] = [[] for _ in group]
-            for number, *event in rows:
-                found[number - 1].append(StoredEvent(*event))
+            for row in rows:
+                number: int = row["number"]
+                found[number - 1].append(StoredEvent(*row[1:]))
             for read, events in zip(group, found, strict=True):
                 if not read.answer.done():
                     read.answer.set_result(events)

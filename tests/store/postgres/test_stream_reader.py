@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
 from framework.errors import StorageUnavailable
+from framework.store.postgres.connections import create_pool
 from framework.store.postgres.statements import READ_STREAM, READ_STREAMS
 from framework.store.postgres.store import PostgresEventStore
 from framework.store.postgres.stream_reader import FIRST_LOOK, LANES, TOGETHER, StreamReader
@@ -19,8 +20,8 @@ from framework.testing.store_contract import new_events, write
 class Watched:
     """A way to the database that a test can hold back, and that notes what went over it."""
 
-    def __init__(self, store: PostgresEventStore) -> None:
-        self._fetch: Callable[..., Awaitable[list[Any]]] = store._fetch
+    def __init__(self, fetch: Callable[..., Awaitable[list[Any]]]) -> None:
+        self._fetch = fetch
         self.gate = asyncio.Event()
         self.statements: list[tuple[str, int]] = []
         """Each statement, and for how many streams it was."""
@@ -36,8 +37,9 @@ async def versions(reader: StreamReader, stream: str, after: int = 0, limit: int
 
 
 @pytest.fixture
-def watched(store: PostgresEventStore) -> Watched:
-    return Watched(store)
+async def watched(store: PostgresEventStore, dsn: str) -> AsyncIterator[Watched]:
+    async with await create_pool(dsn, store.namespace, 1) as pool:
+        yield Watched(pool.fetch)
 
 
 async def running(reader: StreamReader, *reads: Awaitable[Any]) -> list[Any]:
