@@ -49,6 +49,9 @@ test-pythons: $(VENV)/.dev ## Run these on the other Pythons, those of 3.11 to 3
 external: $(VENV)/.dev ## Run the tests that need pgbouncer or an older PostgreSQL, which must be installed
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --external
 
+bench: $(VENV)/.dev ## Measure, beside what it is compared with: ONLY=name,name some rows, FULL=1 longer, PROFILE=1 where the time goes
+	ONLY='$(ONLY)' FULL='$(FULL)' PROFILE='$(PROFILE)' $(BIN)/python -m bench
+
 clean: ## Remove what was built; the data of the demo stays
 	rm -rf $(VENV) $(VENV)-3.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 

@@ -1,0 +1,1 @@
+"""How fast it is: every row is measured beside what it is compared with, in one run on one server."""
