@@ -12,7 +12,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(
 SLOW := faults embedded typing/test_mistakes.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format lint types layers test test-fast test-pythons external clean
+.PHONY: help demo check format lint types layers test test-fast test-pythons external mutants bench clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ external: $(VENV)/.dev ## Run the tests that need pgbouncer or an older PostgreS
 
 bench: $(VENV)/.dev ## Measure, beside what it is compared with: ONLY=name,name some rows, FULL=1 longer, PROFILE=1 where the time goes
 	ONLY='$(ONLY)' FULL='$(FULL)' PROFILE='$(PROFILE)' $(BIN)/python -m bench
+
+mutants: $(VENV)/.dev ## Plant each known defect in a copy, and see the test that is there for it fail
+	$(BIN)/python -m tests.mutants
 
 clean: ## Remove what was built; the data of the demo stays
 	rm -rf $(VENV) $(VENV)-3.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ import structlog
 
 from framework import embedded
 
-pytest_plugins = ["tests.plugins.external", "tests.plugins.servers", "pytester"]
+pytest_plugins = ["tests.plugins.collected", "tests.plugins.external", "tests.plugins.servers", "pytester"]
 pytest.register_assert_rewrite("framework.testing.store_contract")
 
 LAST_WORDS_S = 5.0
