@@ -9,8 +9,10 @@ import attrs
 import cattrs
 import msgspec
 
+from framework.annotations import NotHeld, field_types
 from framework.errors import UndecodablePayload, UnencodableValue, UnsupportedType
-from framework.forms import Forms, NotHeld, Refused
+from framework.forms import Forms
+from framework.leaves import Refused, plain
 
 T = TypeVar("T")
 
@@ -30,8 +32,9 @@ class Codec:
     Held are bool, int, float, str, bytes, UUID, Decimal, aware datetime, date, time, timedelta, Enum, Literal and None;
     tuples, lists, sets, frozensets and mappings of those, and attrs classes of them, nested as you like; unions that
     JSON can tell apart, where attrs classes are told apart by name; and what you `register`. A value that does not fit
-    its annotation is refused when it is written, since it would come back as another. Fields that a payload lacks take
-    their default, fields that the class lacks are passed over.
+    its annotation is refused when it is written, since it would come back as another. What equality does not tell apart
+    may be lost: the order of a mapping's keys, the sign of 0.0. A datetime keeps its zone. Fields that a payload lacks
+    take their default, fields that the class lacks are passed over.
     """
 
     def __init__(self) -> None:
@@ -43,6 +46,7 @@ class Codec:
     def register(self, cls: type[T], encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
         """Hold values of *cls*: *encode* turns one into what JSON knows, *decode* turns that back into an equal one."""
         self._forms.register(cls, encode, decode)
+        self._hooks.clear()  # they may have been made for a class that holds one
 
     def check(self, cls: type) -> None:
         """Raise `UnsupportedType` if *cls* has a field that could not be written and read back."""
@@ -63,7 +67,9 @@ class Codec:
             hooks = self._hooks[cls]
         try:
             document = msgspec.json.encode(hooks.unstructure(value))
-        except (Refused, ValueError, TypeError, AttributeError) as error:
+        except RecursionError:
+            raise UnencodableValue(f"{cls.__name__}: it is nested too deeply") from None
+        except Exception as error:  # what is registered is the user's own code
             raise UnencodableValue(f"{cls.__name__}{self._where(value, error)}") from error
         if NUL in document:
             _refuse_nul(cls.__name__, msgspec.json.decode(document))
@@ -83,9 +89,11 @@ class Codec:
     def encode_metadata(self, metadata: Mapping[str, Any]) -> bytes:
         """Return *metadata* as a JSON object; raises `UnencodableValue` for what JSON does not hold as it is."""
         try:
-            document = msgspec.json.encode(_plain(metadata, "metadata"))
-        except (ValueError, RecursionError) as error:
-            raise UnencodableValue(f"metadata: {error}") from error
+            document = msgspec.json.encode(plain(metadata, ""))
+        except RecursionError:
+            raise UnencodableValue("metadata: it is nested too deeply") from None
+        except (Refused, ValueError) as error:
+            raise UnencodableValue(f"metadata{error}") from error
         if NUL in document:
             _refuse_nul("metadata", msgspec.json.decode(document))
         return document
@@ -98,12 +106,13 @@ class Codec:
     def _where(self, value: object, error: Exception) -> str:
         """Return the path to what could not be written, and why."""
         cls: Any = value.__class__
+        types = field_types(cls)
         fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
         for field in fields:
             inner: Any = getattr(value, field.name)
             try:
-                msgspec.json.encode(self._fast.get_unstructure_hook(self._forms.type_of(cls, field.name))(inner))
-            except (Refused, ValueError, TypeError, AttributeError) as cause:
+                msgspec.json.encode(self._fast.get_unstructure_hook(types[field.name])(inner))
+            except Exception as cause:  # noqa: BLE001 - this is the one that is looked for
                 deeper = type(inner) in self._forms.checked
                 return f".{field.name}{self._where(inner, cause) if deeper else f': {cause}'}"
         return f": {error}"
@@ -135,23 +144,3 @@ def _refuse_nul(path: str, value: Any) -> None:
                 _refuse_nul(f"{path}[{number}]", each)
         case _:
             pass
-
-
-def _plain(value: Any, path: str) -> Any:
-    """Return *value* if JSON gives it back equal."""
-    inner: Any = value
-    match value:
-        case None | bool() | str():
-            return value
-        case int() if type(value) is int:
-            return value
-        case float() if value - value == 0:  # neither NaN nor an infinity
-            return value
-        case Mapping():
-            if not all(type(key) is str for key in inner):
-                raise UnencodableValue(f"{path}: keys are text")
-            return {key: _plain(each, f"{path}[{key!r}]") for key, each in inner.items()}
-        case list():
-            return [_plain(each, f"{path}[{number}]") for number, each in enumerate(inner)]
-        case _:
-            raise UnencodableValue(f"{path}: {value!r} is not a JSON value")

@@ -128,7 +128,7 @@ class UnsupportedType(ConfigurationError):
     def __init__(self, message: type, path: str, reason: str) -> None:
         self.message = message
         self.path = path
-        super().__init__(f"{message.__name__}.{path}: {reason}")
+        super().__init__(f"{message.__name__}.{path}: {reason}" if path else f"{message.__name__} {reason}")
 
 
 # Dispatch ------------------------------------------------------------------------------------------
