@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequ
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
 from framework.aggregate import Aggregate
@@ -16,8 +16,8 @@ from framework.contracts import message_types
 from framework.errors import ConfigurationError, DuplicateName, NoReadDatabase, NotRunning
 from framework.evolution import EventTypes
 from framework.handler import EventHandler
-from framework.journal import Journal
-from framework.messages import Consistency, DispatchResult, Metadata
+from framework.journal import Journal, Unreadable
+from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.policies import Defaults
 from framework.process_manager import ProcessManager
 from framework.projector import Connection, Projector
@@ -26,9 +26,11 @@ from framework.router import Router
 from framework.runtime.dispatcher import Order
 from framework.runtime.engine import Engine, Wiring
 from framework.runtime.processes import ProcessType
+from framework.selection import Selection
 from framework.store.protocol import EventStore
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
+E = TypeVar("E")
 
 DEFAULTS = Defaults()
 
@@ -174,6 +176,40 @@ class Application:
             message = f"{aggregate.__name__}.apply returned {state!r}, not the state after the event"
             raise TypeError(message)
         return state
+
+    @overload
+    def events(
+        self, *, after: int = 0, types: Collection[type[E]], prefix: str = "", stream: str | None = None
+    ) -> AsyncGenerator[Recorded[E], None]: ...
+
+    @overload
+    def events(
+        self, *, after: int = 0, types: None = None, prefix: str = "", stream: str | None = None
+    ) -> AsyncGenerator[Recorded[Any], None]: ...
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        types: Collection[type] | None = None,
+        prefix: str = "",
+        stream: str | None = None,
+    ) -> AsyncGenerator[Recorded[Any], None]:
+        """Yield the events of the log above the position *after*, in order, and go on with those to come.
+
+        Only those of *types*, of streams whose names begin with *prefix*, or of one *stream*, where that is given.
+        It ends when the application closes, and not before. Nothing is stored of it: whoever begins again says from
+        where. Raises `UnknownEventType` or `UndecodablePayload` at an event that cannot be read, `StorageUnavailable`
+        while the database is away, and `ConfigurationError` for a type that the application does not know.
+        """
+        known = self._wiring.journal.types
+        names = None if types is None else frozenset(known.name_of(each)[0] for each in types)
+        with self._alive().feed(Selection(names, prefix, stream), after=after) as feed:
+            while (page := await feed.next()) is not None:
+                for event in page.events:
+                    if isinstance(event, Unreadable):
+                        raise event.error
+                    yield event
 
     async def query(self, projector: type[Projector[Any]], sql: str, *args: object) -> list[Any]:
         """Return the rows of *sql*, read from the tables of *projector*. Nothing can be written."""

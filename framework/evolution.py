@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from framework.errors import DuplicateName, UnknownEventType
+from framework.errors import ConfigurationError, DuplicateName, UnknownEventType
 
 
 class EventTypes:
@@ -27,8 +27,12 @@ class EventTypes:
         return self._by_name
 
     def name_of(self, cls: type) -> tuple[str, int]:
-        """Return the name and version that events of *cls* are stored under."""
-        return self._by_class[cls]
+        """Return the name and version that events of *cls* are stored under; raises `ConfigurationError`."""
+        try:
+            return self._by_class[cls]
+        except KeyError:
+            message = f"{cls.__name__} is no event that an aggregate, handler, process or projector here declares"
+            raise ConfigurationError(message) from None
 
     def class_of(self, name: str, version: int, where: str) -> type:
         """Return the class of the stored type *name*; raises `UnknownEventType`, saying *where* it was met."""

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import attrs
 
 from framework.codec import Codec
+from framework.errors import CodecError
 from framework.evolution import EventTypes
 from framework.messages import Recorded
+from framework.selection import Selection
 from framework.store.protocol import Appended, EventStore, NewEvent, Receipt, StoredEvent, StreamWrite
+
+
+@attrs.frozen
+class Unreadable:
+    """An event that cannot be read as what it should be; what becomes of it is for whoever meets it to decide."""
+
+    stored: StoredEvent
+    error: CodecError
+
+    @property
+    def type(self) -> str:
+        """The name it is stored under."""
+        return self.stored.type
+
+    @property
+    def stream(self) -> str:
+        """The stream it is in."""
+        return self.stored.stream
+
+    @property
+    def position(self) -> int:
+        """Its place in the log."""
+        return self.stored.position
+
+
+Item: TypeAlias = Recorded[Any] | Unreadable
+"""An event as a reader of the log meets it."""
 
 
 @attrs.frozen
 class Page:
     """Some events of the log, and how far was looked for them."""
 
-    events: Sequence[Recorded[Any]]
+    events: Sequence[Item]
     looked_to: int
+    """Everything wanted up to this position is in the page."""
+    head: int
+    """The last position of the log as the page was read."""
 
 
 class Journal:
@@ -56,10 +88,11 @@ class Journal:
         """Return at most *limit* records of *stream*, for `decode`."""
         return await self.store.read_stream(stream, after=after, until=until, limit=limit)
 
-    async def read_log(self, *, after: int, limit: int, types: Collection[str]) -> Page:
-        """Return at most *limit* events of *types* with positions above *after*, and how far was looked."""
-        page = await self.store.read_log(after=after, limit=limit, types=types)
-        return Page([self.record(stored) for stored in page.events], page.looked_to)
+    async def read_log(self, *, after: int, limit: int, selection: Selection) -> Page:
+        """Return at most *limit* events of *selection* with positions above *after*, and how far was looked."""
+        page = await self.store.read_log(after=after, limit=limit, types=selection.types)
+        events = [self._item(stored) for stored in page.events if selection.wants(stored.type, stored.stream)]
+        return Page(events, page.looked_to, page.head)
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
@@ -71,6 +104,12 @@ class Journal:
             stored.type, stored.type_version, f"{stored.stream} version {stored.version}"
         )
         return self.codec.decode(cls, stored.data)
+
+    def _item(self, stored: StoredEvent) -> Item:
+        try:
+            return self.record(stored)
+        except CodecError as error:
+            return Unreadable(stored, error)
 
     def record(self, stored: StoredEvent) -> Recorded[Any]:
         """Return the event that *stored* holds with all that is known about it."""

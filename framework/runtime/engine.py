@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +23,13 @@ from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.dispatcher import Dispatcher, Order
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.supervisor import Supervisor
+from framework.selection import Selection
 from framework.subscription.delivery import HandlerSink, Sink, Subscription
 from framework.subscription.projection import ProjectorSink
+from framework.subscription.tail import Feed, Tail
+
+TAIL_ROOM = 5_000
+"""Events that one subscription may leave untaken before it reads pages of its own again."""
 
 
 @attrs.frozen
@@ -48,9 +54,11 @@ class Engine:
         self.is_stopping = False
         self._wiring = wiring
         self._waits = ConsistencyWaits()
+        self._tail = Tail(wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM)
         self._actors = Actors(wiring.journal, wiring.clock, wiring.defaults, self.supervisor)
         self._subscriptions: list[tuple[Subscription, asyncio.Task[None]]] = []
         self._relays: list[asyncio.Task[None]] = []
+        self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
             wiring.router, wiring.journal, self._actors, self._waits, wiring.clock, wiring.defaults
         )
@@ -59,6 +67,7 @@ class Engine:
         """Start everything; a part that cannot be started dies like one that fails later."""
         await self.supervisor.start()
         _ = self.supervisor.spawn(self._actors.sweep(), name="actor sweep")
+        _ = self.supervisor.keep("tail", self._tail.run)
         wiring, retry = self._wiring, self._wiring.defaults.handler_retry
         store = wiring.journal.store
         for name, handler in wiring.handlers.items():
@@ -83,6 +92,8 @@ class Engine:
                 relay.cancel()  # what it has on its way is sent again, under the same ids, by whoever comes next
             for subscription, _ in self._subscriptions:
                 subscription.stop()
+            for feed in self._feeds:
+                feed.end()
             tasks = [*self._relays, *(task for _, task in self._subscriptions)]
             if tasks:
                 await asyncio.wait(tasks, timeout=deadline - loop.time())
@@ -90,10 +101,25 @@ class Engine:
         finally:
             await self.supervisor.end()
 
+    @contextmanager
+    def feed(self, selection: Selection, *, after: int) -> Generator[Feed, None, None]:
+        """Give a way along the log that nothing is stored of; it ends with the block, or when the engine stops."""
+        wiring = self._wiring
+        feed = Feed(wiring.journal, self._tail, selection, after=after, page=wiring.defaults.page)
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
+            feed.end()
+
     def _subscribe(self, sink: Sink, events: Collection[type]) -> None:
-        types = [self._wiring.journal.types.name_of(event)[0] for event in events]
+        wiring = self._wiring
+        types = frozenset(wiring.journal.types.name_of(event)[0] for event in events)
         progress = self._waits.register(sink.name, types)
-        subscription = Subscription(sink, types, self._wiring.journal, self._wiring.defaults.batch, progress.advance)
+        subscription = Subscription(
+            sink, Selection(types), wiring.journal, self._tail, wiring.defaults.batch, progress.advance
+        )
         self._subscriptions.append((subscription, self.supervisor.keep(sink.name, subscription.run)))
 
     async def _send(self, command: object, command_id: UUID) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 from framework.errors import ProgressMoved, StorageUnavailable
 from framework.handler import EventHandler
-from framework.journal import Journal
+from framework.journal import Journal, Page, Unreadable
 from framework.messages import Cause, Recorded, current_cause
 from framework.observe import EVENT_RECEIVED, HANDLER_FAILED, HANDLER_RETRY, caused, log
 from framework.policies import Backoff
+from framework.selection import Selection
 from framework.store.protocol import Checkpoints
+from framework.subscription.tail import Feed, Tail
 
 SAVE_IDLE_EVERY = 10_000
 """Positions without a wanted event after which progress is written all the same, to shorten the way after a restart."""
@@ -44,58 +46,60 @@ class Subscription:
     def __init__(
         self,
         sink: Sink,
-        types: Collection[str],
+        selection: Selection,
         journal: Journal,
+        tail: Tail,
         batch: int,
         progressed: Callable[[int], None],
     ) -> None:
         self._sink = sink
-        self._types = types
+        self._selection = selection
         self._journal = journal
+        self._tail = tail
         self._batch = batch
         self._progressed = progressed
         self._saved = 0
         self._is_stopping = False
-        self._waiting: asyncio.Task[None] | None = None
+        self._feed: Feed | None = None
 
     async def run(self) -> None:
         """Deliver for ever; returns after `stop`, with the batch in hand done and its progress written."""
-        position = self._saved = await self._sink.load()
-        self._progressed(position)
         while not self._is_stopping:
-            page = await self._journal.read_log(after=position, limit=self._batch, types=self._types)
-            if page.looked_to == position:
-                await self._more_than(position)
-                continue
+            self._saved = await self._sink.load()
+            self._progressed(self._saved)
+            self._feed = Feed(self._journal, self._tail, self._selection, after=self._saved, page=self._batch)
             try:
-                await self._take(page.events, page.looked_to)
+                await self._deliver(self._feed)
             except ProgressMoved:
-                # Another process has handled these: go on from where it stands.
-                position = self._saved = await self._sink.load()
-            else:
-                position = page.looked_to
-            self._progressed(position)
+                continue  # another process has handled these: go on from where it stands
+            finally:
+                self._feed.end()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._is_stopping = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._feed is not None:
+            self._feed.end()
 
-    async def _take(self, events: Sequence[Recorded[Any]], position: int) -> None:
+    async def _deliver(self, feed: Feed) -> None:
+        while not self._is_stopping and (page := await feed.next()) is not None:
+            await self._take(page)
+            self._progressed(page.looked_to)
+
+    async def _take(self, page: Page) -> None:
+        events: list[Recorded[Any]] = []
+        for item in page.events:
+            if isinstance(item, Unreadable):
+                await self._hand(events, item.position - 1)
+                raise item.error
+            events.append(item)
+        await self._hand(events, page.looked_to)
+
+    async def _hand(self, events: Sequence[Recorded[Any]], position: int) -> None:
         # Passing over events that nobody wants costs no write, until they are many.
         if events or position - self._saved >= SAVE_IDLE_EVERY:
             await self._sink.deliver(events, position=position, expected=self._saved)
             self._saved = position
-
-    async def _more_than(self, position: int) -> None:
-        """Wait until the log has grown past *position*, or until `stop`."""
-        async with asyncio.TaskGroup() as group:
-            self._waiting = group.create_task(self._grown(position))
-        self._waiting = None
-
-    async def _grown(self, position: int) -> None:
-        await self._journal.store.wait_beyond(position)
 
 
 @contextmanager
