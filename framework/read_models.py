@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
 
-from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch, StorageUnavailable
+from framework.connections import connect, create_pool, quoted, unavailable
+from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch
 from framework.projector import Connection, Projector
 
 READERS = 4
@@ -20,16 +21,6 @@ READERS = 4
 
 LONGEST_IDENTIFIER = 63
 """Bytes in a name of PostgreSQL."""
-
-LOST = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.ConnectionDoesNotExistError,
-)
-"""How asyncpg says that the database is away."""
 
 PROGRESS_TABLE = """
     CREATE SCHEMA IF NOT EXISTS framework_projections;
@@ -65,6 +56,7 @@ class ReadModel:
         self.name = name_of(projector)
         self.schema = schema_name(namespace, self.name, projector.version)
         self._dsn = dsn
+        self._what = f"the database of projector {self.name!r}"
         self._writer: asyncpg.Connection[Any] | None = None
         self._readers: asyncpg.Pool[Any] | None = None
 
@@ -87,10 +79,9 @@ class ReadModel:
                     " connect the store they belong to, or drop that schema and its row in framework_projections"
                 )
                 raise SchemaMismatch(message)
-        self._readers = await asyncpg.create_pool(
+        self._readers = await create_pool(
             self._dsn,
-            min_size=0,
-            max_size=READERS,
+            READERS,
             server_settings={"search_path": quoted(self.schema), "default_transaction_read_only": "on"},
         )
 
@@ -112,7 +103,7 @@ class ReadModel:
     async def position(self) -> int:
         """Return the position up to which the rows are those of the log."""
         connection = await self._connected()
-        with self._unless_lost(connection):
+        with unavailable(self._what, connection):
             return int(await connection.fetchval(LOAD, self.schema))
 
     @asynccontextmanager
@@ -123,7 +114,7 @@ class ReadModel:
         is lost. Any error inside undoes everything.
         """
         connection = await self._connected()
-        with self._unless_lost(connection):
+        with unavailable(self._what, connection):
             async with connection.transaction():
                 # Locked first: of two processes the second waits here, and is told before it has written a row.
                 if await connection.fetchval(LOCK, self.schema) != expected:
@@ -137,34 +128,20 @@ class ReadModel:
         if self._readers is None:
             message = f"projector {self.name!r} is not running"
             raise ConfigurationError(message)
+        readers = self._readers
+        with unavailable(self._what):
+            lent = await readers.acquire()
         try:
-            async with self._readers.acquire() as connection:
-                yield connection
-        except LOST as error:
-            raise self._unavailable(error) from error
+            with unavailable(self._what, lent, reads_only=True):
+                yield lent
+        finally:
+            await readers.release(lent)
 
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._writer is None or self._writer.is_closed():
-            try:
-                self._writer = await asyncpg.connect(self._dsn, server_settings={"search_path": quoted(self.schema)})
-            except LOST as error:
-                raise self._unavailable(error) from error
+            with unavailable(self._what):
+                self._writer = await connect(self._dsn, server_settings={"search_path": quoted(self.schema)})
         return self._writer
-
-    @contextmanager
-    def _unless_lost(self, connection: asyncpg.Connection[Any]) -> Generator[None, None, None]:
-        """Tell a lost connection, which is nobody's fault, from an error of what was done with it."""
-        try:
-            yield
-        except LOST as error:
-            raise self._unavailable(error) from error
-        except asyncpg.InterfaceError as error:
-            if connection.is_closed():
-                raise self._unavailable(error) from error
-            raise
-
-    def _unavailable(self, error: BaseException) -> StorageUnavailable:
-        return StorageUnavailable(f"the database of projector {self.name!r} does not answer: {error}")
 
     async def _create(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
         try:
@@ -224,8 +201,3 @@ def schema_name(namespace: str, projector: str, version: int) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
     return f"{name.encode()[: LONGEST_IDENTIFIER - 13].decode(errors='ignore')}_{digest}"
-
-
-def quoted(identifier: str) -> str:
-    """Return *identifier* as SQL wants it."""
-    return '"' + identifier.replace('"', '""') + '"'

@@ -18,6 +18,7 @@ from uuid import UUID
 import asyncpg
 import attrs
 
+from framework.connections import describe
 from framework.errors import (
     AppendRefused,
     DuplicateEvent,
@@ -29,7 +30,7 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.policies import RECONNECT
-from framework.store.postgres.connections import LOST, connect, describe
+from framework.store.postgres.database import Database, StoreConnection
 from framework.store.postgres.statements import APPEND_EVENTS
 from framework.store.protocol import Appended, Expected, Receipt, StreamWrite
 
@@ -79,8 +80,10 @@ class Unit:
 class Appender:
     """Takes every append of a store, and sends them in batches."""
 
-    def __init__(self, dsn: str, schema: str, give_up_after_s: float, appended: Callable[[int], None]) -> None:
-        self._dsn = dsn
+    def __init__(
+        self, database: Database, schema: str, give_up_after_s: float, appended: Callable[[int], None]
+    ) -> None:
+        self._database = database
         self._schema = schema
         self.give_up_after_s = give_up_after_s
         self._appended = appended
@@ -108,7 +111,7 @@ class Appender:
         try:
             async with asyncio.TaskGroup() as lanes:
                 for number in range(LANES):
-                    lanes.create_task(Lane(self, self._dsn, self._schema).run(), name=f"append lane {number}")
+                    lanes.create_task(Lane(self, self._database, self._schema).run(), name=f"append lane {number}")
         finally:
             self._refuses = "the store is closed"
             while self._waiting or self._held:
@@ -219,11 +222,11 @@ class Appender:
 class Lane:
     """One dedicated connection, and the batch that is on its way over it."""
 
-    def __init__(self, appender: Appender, dsn: str, schema: str) -> None:
+    def __init__(self, appender: Appender, database: Database, schema: str) -> None:
         self._appender = appender
-        self._dsn = dsn
+        self._database = database
         self._schema = schema
-        self._connection: asyncpg.Connection[Any] | None = None
+        self._connection: StoreConnection | None = None
 
     async def run(self) -> None:
         """Send batch after batch until there is nothing more to come."""
@@ -273,15 +276,16 @@ class Lane:
 
     async def _send(self, batch: Sequence[Unit]) -> tuple[int, datetime, bytes | None]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._dsn, self._schema)
+            self._connection = await self._database.connect()
         arguments = _arguments(batch)
         for unit in batch:
             unit.was_sent = True
         try:
-            ((base, recorded_at, outcomes),) = await self._connection.fetch(APPEND_EVENTS, *arguments, None)
-        except (*LOST, asyncpg.InterfaceError) as error:
+            async with self._database.within(self._connection, self._schema) as connection:
+                ((base, recorded_at, outcomes),) = await connection.fetch(APPEND_EVENTS, *arguments, None)
+        except StorageUnavailable:
             self._connection.terminate()
-            raise StorageUnavailable(f"the connection was lost: {describe(error)}") from error
+            raise
         return base, recorded_at, outcomes
 
 

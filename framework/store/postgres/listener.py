@@ -11,13 +11,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import asyncpg
-
 from framework.clock import jitter
+from framework.connections import connect, unavailable
 from framework.errors import StorageUnavailable
 from framework.observe import LISTENER_LOST, log
 from framework.policies import POLL_SECONDS, RECONNECT
-from framework.store.postgres.connections import connect, unavailable
+from framework.store.postgres.database import Database
 from framework.store.postgres.statements import NOTIFY
 
 PAUSE_SECONDS: Final = 0.005
@@ -35,8 +34,8 @@ def channel(schema: str) -> str:
 class Listener:
     """The head of the log as far as this process knows, and those who wait for it to move."""
 
-    def __init__(self, dsn: str, schema: str, read_head: Callable[[], Awaitable[int]]) -> None:
-        self._dsn = dsn
+    def __init__(self, database: Database, schema: str, read_head: Callable[[], Awaitable[int]]) -> None:
+        self._database = database
         self._schema = schema
         self._read_head = read_head
         self._channel = channel(schema)
@@ -84,25 +83,27 @@ class Listener:
     async def run(self) -> None:
         """Listen, look and tell, until cancelled."""
         async with asyncio.TaskGroup() as parts:
-            parts.create_task(self._listen(), name="listen")
+            if self._database.listen_dsn is not None:
+                parts.create_task(self._listen(self._database.listen_dsn), name="listen")
             parts.create_task(self._poll(), name="poll")
             parts.create_task(self._tell(), name="notify")
 
-    async def _listen(self) -> None:
+    async def _listen(self, dsn: str) -> None:
         failures = 0
         while True:
             try:
-                await self._listen_once()
+                await self._listen_once(dsn)
                 failures = 1  # it did listen, for a while
             except StorageUnavailable as error:
                 failures += 1
                 log.warning(LISTENER_LOST, error=str(error))
             await asyncio.sleep(RECONNECT.delay_s(failures))
 
-    async def _listen_once(self) -> None:
+    async def _listen_once(self, dsn: str) -> None:
         """Listen until the connection is lost."""
         lost = asyncio.Event()
-        connection = await connect(self._dsn, self._schema)
+        with unavailable():
+            connection = await connect(dsn)
         try:
             connection.add_termination_listener(lambda _: lost.set())
             with unavailable():
@@ -130,19 +131,12 @@ class Listener:
                     log.warning(LISTENER_LOST, error=str(error))
 
     async def _tell(self) -> None:
-        connection: asyncpg.Connection[Any] | None = None
-        try:
-            while True:
-                await self._has_news.wait()
-                self._has_news.clear()
-                try:
-                    if connection is None or connection.is_closed():
-                        connection = await connect(self._dsn, self._schema)
-                    with unavailable():
-                        await connection.execute(NOTIFY, self._channel, str(self._head))
-                except StorageUnavailable as error:
-                    log.warning(LISTENER_LOST, error=str(error))  # the others look for themselves
-                await asyncio.sleep(PAUSE_SECONDS)
-        finally:
-            if connection is not None:
-                connection.terminate()
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            try:
+                async with self._database.session(self._schema) as connection:
+                    await connection.execute(NOTIFY, self._channel, str(self._head))
+            except StorageUnavailable as error:
+                log.warning(LISTENER_LOST, error=str(error))  # the others look for themselves
+            await asyncio.sleep(PAUSE_SECONDS)

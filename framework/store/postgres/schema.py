@@ -9,8 +9,8 @@ from typing import Any, Final
 import asyncpg
 import attrs
 
+from framework.connections import quoted
 from framework.errors import SchemaMismatch
-from framework.store.postgres.connections import quoted
 from framework.store.postgres.statements import FUNCTIONS
 
 MIGRATION_LOCK: Final = 0x61676772_65676174

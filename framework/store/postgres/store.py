@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import UUID
-
-import asyncpg
 
 from framework.errors import ProgressMoved, StorageUnavailable
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
-from framework.store.postgres.connections import connect, create_pool, unavailable
+from framework.store.postgres.database import Connection, Database
 from framework.store.postgres.listener import Listener
 from framework.store.postgres.stream_reader import StreamReader
 from framework.store.protocol import (
@@ -45,27 +43,24 @@ class PostgresEventStore:
 
     def __init__(
         self,
-        dsn: str,
+        database: Database | str,
         *,
         schema: str = "framework",
         migrate: bool = True,
-        max_readers: int = 8,
         give_up_after_s: float = 30.0,
     ) -> None:
-        """Keep the events in *schema* of the database at *dsn*.
+        """Keep the events in *schema* of *database*, which a DSN stands for where no other store shares it.
 
         Without *migrate* the tables must be there in the version of this code. An append that cannot reach the
         database is answered with an error after *give_up_after_s* seconds.
         """
-        self._dsn = dsn
+        self._database = database if isinstance(database, Database) else Database(database)
         self._schema = schema
         self._migrate = migrate
-        self._max_readers = max_readers
         self._give_up_after_s = give_up_after_s
-        self._listener = Listener(dsn, schema, self.head)
+        self._listener = Listener(self._database, schema, self.head)
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
-        self._pool: asyncpg.Pool[Any] | None = None
         self._log_id: UUID | None = None
         self._main: asyncio.Task[None] | None = None
 
@@ -84,28 +79,28 @@ class PostgresEventStore:
     @property
     def read_database(self) -> str | None:
         """The store's own database."""
-        return self._dsn
+        return self._database.dsn
 
     async def __aenter__(self) -> Self:
         """Create or migrate the tables and start what runs.
 
         Raises `StorageUnavailable` where the database does not answer, `SchemaMismatch` where its tables do not fit.
         """
-        connection = await connect(self._dsn, self._schema)
+        await self._database.open()
         try:
-            with unavailable():
+            async with self._database.session(self._schema) as connection:
                 if self._migrate:
                     await tables.migrate(connection, self._schema)
                 else:
                     await tables.check(connection, self._schema)
                 (head,) = await connection.fetch(statements.HEAD)
-        finally:
-            connection.terminate()
+        except BaseException:
+            self._database.close()
+            raise
         self._log_id = head["log_id"]
-        self._listener = Listener(self._dsn, self._schema, self.head)
+        self._listener = Listener(self._database, self._schema, self.head)
         self._listener.heard(head["position"])
-        self._appender = Appender(self._dsn, self._schema, self._give_up_after_s, self._listener.appended)
-        self._pool = await create_pool(self._dsn, self._schema, self._max_readers)
+        self._appender = Appender(self._database, self._schema, self._give_up_after_s, self._listener.appended)
         self._reader = StreamReader(self._fetch)
         self._main = asyncio.create_task(self._run(self._appender, self._reader), name=f"event store {self._schema}")
         return self
@@ -121,9 +116,8 @@ class PostgresEventStore:
             if self._main is not None:
                 await self._main
         finally:
-            if self._pool is not None:
-                self._pool.terminate()
-            self._pool = self._main = self._appender = self._reader = None
+            self._main = self._appender = self._reader = None
+            self._database.close()
 
     async def _run(self, appender: Appender, reader: StreamReader) -> None:
         """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
@@ -238,18 +232,18 @@ class PostgresEventStore:
         await self._fetch(statements.PARK, row.process, row.command_id, reason)
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        if self._pool is None:
+        async with self._session() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    def _session(self) -> AbstractAsyncContextManager[Connection]:
+        if self._main is None:
             raise StorageUnavailable("the store is not open")
-        with unavailable():
-            return await self._pool.fetch(statement, *arguments)
+        return self._database.session(self._schema)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Any, None]:
-        if self._pool is None:
-            raise StorageUnavailable("the store is not open")
-        with unavailable():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield connection
+        async with self._session() as connection, connection.transaction():
+            yield connection
 
 
 async def _save(connection: Any, process: str, change: ProcessChange) -> None:

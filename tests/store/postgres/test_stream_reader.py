@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from framework.errors import StorageUnavailable
-from framework.store.postgres.connections import create_pool
+from framework.store.postgres.database import Database
 from framework.store.postgres.statements import READ_STREAM, READ_STREAMS
 from framework.store.postgres.store import PostgresEventStore
 from framework.store.postgres.stream_reader import FIRST_LOOK, LANES, TOGETHER, StreamReader
@@ -38,8 +38,15 @@ async def versions(reader: StreamReader, stream: str, after: int = 0, limit: int
 
 @pytest.fixture
 async def watched(store: PostgresEventStore, dsn: str) -> AsyncIterator[Watched]:
-    async with await create_pool(dsn, store.namespace, 1) as pool:
-        yield Watched(pool.fetch)
+    database = Database(dsn)
+
+    async def fetch(statement: str, *arguments: Any) -> list[Any]:
+        async with database.session(store.namespace) as connection:
+            return await connection.fetch(statement, *arguments)
+
+    await database.open()
+    yield Watched(fetch)
+    database.close()
 
 
 async def running(reader: StreamReader, *reads: Awaitable[Any]) -> list[Any]:

@@ -1,0 +1,159 @@
+"""One database, and what the stores in it share: the connections they read through, and how new ones are made.
+
+A connection serves one schema at a time. It remembers which, and its search_path is changed only when it passes from
+one store to another. PostgreSQL looks up the names in a prepared statement anew when the path is another than it was,
+so the statements that a connection keeps are right for every schema.
+
+A pooler that gives a server to each transaction remembers nothing between two of them: behind one, all that a statement
+needs is said in its own transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import asyncpg
+
+from framework import connections
+from framework.connections import quoted, unavailable
+from framework.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any]
+else:
+    Connection = asyncpg.Connection  # generic to checkers only
+
+PLANNING: Final = {
+    # Every statement of the store has an index to go by. A plan made while a table was small, and kept, would go on
+    # reading all of it when it is large.
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
+
+class StoreConnection(Connection):
+    """A connection that remembers whose tables it finds."""
+
+    __slots__ = ("schema",)
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.schema: str | None = None
+
+    async def enter(self, schema: str) -> None:
+        """Find the tables of *schema*, and no others, from now on."""
+        if self.schema != schema:
+            self.schema = None  # nobody knows which it is while the answer is on its way
+            await self.execute(f"SET search_path TO {quoted(schema)}")
+            self.schema = schema
+
+
+class Database:
+    """A PostgreSQL database, 15 or later, that any number of stores keep their logs in, each in a schema of its own.
+
+    `PostgresEventStore(database, schema=…)` shares its connections with the other stores on it; they are there while
+    any of these is open.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        listen_dsn: str | None = None,
+        transaction_pooler: bool = False,
+        max_readers: int = 8,
+    ) -> None:
+        """Connect to *dsn*, whose first host that is a primary is taken where it names several.
+
+        With *transaction_pooler*, *dsn* leads through a pooler in transaction mode, such as pgbouncer, behind which
+        nothing can be listened to: unless *listen_dsn* leads around it, the log is looked at every second instead. At
+        most *max_readers* statements read at the same time.
+        """
+        self.dsn = dsn
+        self.listen_dsn = listen_dsn if transaction_pooler else listen_dsn or dsn
+        """Where the notifications of other nodes come in; None where they cannot."""
+        self._transaction_pooler = transaction_pooler
+        self._max_readers = max_readers
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._users = 0
+
+    async def open(self) -> None:
+        """Be used by one more; the connections are made when they are needed."""
+        if self._pool is None:
+            # Begins with no connections, so it is there at once, before another store can come in between.
+            self._pool = await connections.create_pool(
+                self.dsn, self._max_readers, init=_prepare, reset=_leave_as_it_is, **self._options()
+            )
+        self._users += 1
+
+    def close(self) -> None:
+        """Be used by one less; the last one closes all connections."""
+        self._users -= 1
+        if self._users == 0 and self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    async def connect(self) -> StoreConnection:
+        """Return a connection of the caller's own; raises `StorageUnavailable`."""
+        with unavailable():
+            connection = await connections.connect(self.dsn, **self._options())
+        await _prepare(connection)
+        return cast("StoreConnection", connection)
+
+    @asynccontextmanager
+    async def session(self, schema: str) -> AsyncGenerator[Connection, None]:
+        """Lend a connection that finds the tables of *schema*; raises `StorageUnavailable`."""
+        pool = self._pool
+        if pool is None:
+            raise StorageUnavailable("no store is open on the database")
+        with unavailable():
+            lent = await pool.acquire()
+        try:
+            async with self.within(cast("StoreConnection", lent), schema) as connection:
+                yield connection
+        finally:
+            await pool.release(lent)
+
+    @asynccontextmanager
+    async def within(self, connection: StoreConnection, schema: str) -> AsyncGenerator[Connection, None]:
+        """Have *connection* find the tables of *schema* while inside; raises `StorageUnavailable`."""
+        with unavailable(connection=connection):
+            if self._transaction_pooler:
+                async with connection.transaction():
+                    await connection.execute(_locally({"search_path": quoted(schema), **PLANNING}))
+                    yield connection
+            else:
+                await connection.enter(schema)
+                yield connection
+
+    def _options(self) -> dict[str, Any]:
+        """Return what all connections to `dsn` are made with."""
+        if self._transaction_pooler:
+            # A statement prepared on one server is not there on the next, and a pooler knows no other settings.
+            return {"connection_class": StoreConnection, "statement_cache_size": 0}
+        return {"connection_class": StoreConnection, "server_settings": PLANNING}
+
+
+def _locally(settings: dict[str, str]) -> str:
+    return "; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items())
+
+
+async def _prepare(connection: Connection) -> None:
+    """Keep jsonb as the bytes it travels as: the codec reads them, and a text in between is work for nothing."""
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_jsonb, decoder=_document, format="binary")
+
+
+async def _leave_as_it_is(connection: Connection) -> None:
+    """Spare the round trip of a reset: no statement of the store leaves anything on its connection but its schema."""
+    del connection
+
+
+# The binary form of jsonb is a version, which is 1, and the text.
+def _jsonb(document: bytes) -> bytes:
+    return b"\x01" + document
+
+
+def _document(jsonb: bytes) -> bytes:
+    return jsonb[1:]

@@ -1,0 +1,128 @@
+"""A server is found among several, and one that is away is told from one that refuses."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+
+from framework import PostgresEventStore, connections
+from framework.connections import connect, each_host
+from framework.errors import StorageUnavailable
+from framework.store.postgres.database import Database, StoreConnection
+from tests.store.postgres.hands import write
+
+
+@pytest.mark.parametrize(
+    ("dsn", "hosts"),
+    [
+        ("postgresql://me:pw@one/db", ["postgresql://me:pw@one/db"]),
+        ("postgresql:///db?host=/run/pg", ["postgresql:///db?host=/run/pg"]),
+        (
+            "postgresql://me:p,w@one:1,two,[::1]:3/db?a=b",
+            [
+                "postgresql://me:p,w@one:1/db?a=b",
+                "postgresql://me:p,w@two/db?a=b",
+                "postgresql://me:p,w@[::1]:3/db?a=b",
+            ],
+        ),
+        (
+            "postgresql://me@/db?host=/run/one,/run/two&port=1,2",
+            ["postgresql://me@/db?host=/run/one&port=1", "postgresql://me@/db?host=/run/two&port=2"],
+        ),
+        (
+            "postgresql://me@/db?host=one,two&port=7",
+            ["postgresql://me@/db?host=one&port=7", "postgresql://me@/db?host=two&port=7"],
+        ),
+    ],
+)
+def test_each_host_of_a_dsn_stands_alone_once(dsn: str, hosts: list[str]) -> None:
+    assert [each.replace("%2F", "/") for each in each_host(dsn)] == hosts
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Where a connection is taken and nothing is ever said, as by a machine that is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield silent.getsockname()[1]
+
+
+def after(port: int, dsn: str) -> str:
+    """Return *dsn* with a host before its own."""
+    parts = urlsplit(dsn)
+    query = parse_qs(parts.query)
+    hosts = query.get("host") or [parts.hostname or ""]
+    ports = query.get("port") or [str(parts.port or 5432)]
+    return f"postgresql://{parts.username}@{parts.path}?host=127.0.0.1,{hosts[0]}&port={port},{ports[0]}"
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_a_host_that_is_silent_or_refuses_does_not_keep_from_the_next(
+    dsn: str, silent_port: int, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.5)
+
+    connection = await connect(after(silent_port if is_silent else 1, dsn))
+
+    try:
+        assert await connection.fetchval("SELECT pg_is_in_recovery()") is False
+    finally:
+        await connection.close()
+
+
+async def test_of_several_hosts_one_that_takes_writes_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, object]] = []
+
+    async def refuse(host: str, *, timeout: float, target_session_attrs: object = None) -> None:
+        asked.append((host.removeprefix("postgresql://"), target_session_attrs))
+        raise ConnectionRefusedError(timeout)
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    for dsn in ("postgresql://one/", "postgresql://one,two/", "postgresql://one,two/?target_session_attrs=any"):
+        with pytest.raises(ConnectionRefusedError):
+            await connect(dsn)
+
+    assert asked == [
+        ("one/", None),
+        ("one/", "primary"),
+        ("two/", "primary"),
+        ("one/?target_session_attrs=any", None),
+        ("two/?target_session_attrs=any", None),
+    ]
+
+
+async def test_a_server_that_became_a_standby_is_away(dsn: str, schema: str) -> None:
+    database = Database(dsn, max_readers=1)
+    async with PostgresEventStore(database, schema=schema) as store:
+        async with database.session(schema) as connection:
+            await connection.execute("SET default_transaction_read_only TO on")
+
+        with pytest.raises(StorageUnavailable, match="takes no writes"):
+            await store.save_checkpoint("handler", 1, expected=0)
+
+        await store.save_checkpoint("handler", 1, expected=0)
+        assert await store.load_checkpoint("handler") == 1
+
+
+async def test_an_append_at_a_standby_is_sent_again_to_the_primary(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = Database.connect
+    demoted: list[StoreConnection] = []
+
+    async def connect_first_to_a_standby(database: Database) -> StoreConnection:
+        connection = await connected(database)
+        if not demoted:
+            demoted.append(connection)
+            await connection.execute("SET default_transaction_read_only TO on")
+        return connection
+
+    monkeypatch.setattr(Database, "connect", connect_first_to_a_standby)
+    async with PostgresEventStore(dsn, schema=schema) as store:
+        (appended,) = await store.append([write("a", 0)])
+
+    assert appended.position == 1
+    assert [connection.is_closed() for connection in demoted] == [True]

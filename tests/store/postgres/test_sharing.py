@@ -1,0 +1,144 @@
+"""Stores on one database share its connections, and see nothing of each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from framework import PostgresEventStore
+from framework.connections import quoted
+from framework.errors import ProgressMoved, StorageUnavailable
+from framework.store.postgres.database import Database, StoreConnection
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, Receipt
+from tests.store.postgres.hands import event, write
+
+NAMES = 'quoted " name', "Größer; als."
+COMMAND_ID = uuid4()
+
+
+@pytest.fixture
+async def database(dsn: str) -> Database:
+    """One connection to read through, so that it changes hands with every statement."""
+    return Database(dsn, max_readers=1)
+
+
+@pytest.fixture
+async def pair(dsn: str, database: Database) -> AsyncIterator[tuple[PostgresEventStore, PostgresEventStore]]:
+    schemas = [f"{name} {uuid4().hex[:8]}" for name in NAMES]
+    async with (
+        PostgresEventStore(database, schema=schemas[0]) as one,
+        PostgresEventStore(database, schema=schemas[1]) as other,
+    ):
+        yield one, other
+    connection = await asyncpg.connect(dsn)
+    try:
+        for schema in schemas:
+            await connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE")
+    finally:
+        await connection.close()
+
+
+async def write_everything(store: PostgresEventStore, mark: str) -> None:
+    receipt = Receipt(COMMAND_ID, mark.encode(), "shared", 1, 1)
+    await store.append([write("shared", 0, event(b'{"of": "%s"}' % mark.encode()))], [receipt])
+    await store.append([write(f"only-{mark}", 0)])
+    await store.save_checkpoint("handler", ord(mark), expected=0)
+    commands = [_command(mark, instance) for instance in ("sent", "refused", "parked")]
+    change = ProcessChange([InstanceRow("i", 1, b'{"of": "%s"}' % mark.encode())], commands=commands)
+    await store.advance_process("process", change, position=1, expected=0)
+    sent, refused, parked = await store.outbox("process", limit=9)
+    await store.settle("process", [sent.command_id])
+    await store.settle_refused(refused, ProcessChange(commands=[_command(mark, "refused")]))
+    await store.park(parked, mark)
+
+
+async def read_everything(store: PostgresEventStore) -> tuple[object, ...]:
+    """Return what each kind of reading statement says."""
+    return (
+        store.log_id,
+        await store.head(),
+        [stored.stream for stored in (await store.read_log()).events],
+        [stored.stream for stored in (await store.read_log(types=["happened"])).events],
+        [stored.data for stored in await store.read_stream("shared")],
+        [receipt.digest for receipt in (await store.receipts([COMMAND_ID])).values()],
+        await store.load_checkpoint("handler"),
+        [row.state for row in (await store.load_instances("process", ["i"])).values()],
+        [row.command for row in await store.outbox("process", limit=9)],
+        [row.parked for row in await store.parked("process")],
+    )
+
+
+def _command(mark: str, instance: str) -> OutboxRow:
+    cause = uuid4()
+    return OutboxRow("process", instance, 0, 0, uuid4(), "Command", b'{"of": "%s"}' % mark.encode(), cause, cause)
+
+
+def _expected(log_id: UUID, mark: str) -> tuple[object, ...]:
+    of, streams = b'{"of": "%s"}' % mark.encode(), ["shared", f"only-{mark}"]
+    return log_id, 2, streams, streams, [of], [mark.encode()], ord(mark), [of], [of], [mark]
+
+
+async def test_two_schemas_on_one_connection_are_wholly_apart(
+    pair: tuple[PostgresEventStore, PostgresEventStore],
+) -> None:
+    one, other = pair
+    await asyncio.gather(write_everything(one, "a"), write_everything(other, "b"))
+
+    for _ in range(6):  # after five times PostgreSQL keeps the plan of a prepared statement
+        found = await asyncio.gather(read_everything(one), read_everything(other))
+
+        assert list(found) == [_expected(one.log_id, "a"), _expected(other.log_id, "b")]
+    assert one.log_id != other.log_id
+    with pytest.raises(ProgressMoved):
+        await one.save_checkpoint("handler", 3, expected=ord("b"))
+
+
+async def test_a_change_of_hands_that_is_cancelled_half_way_is_made_again(
+    pair: tuple[PostgresEventStore, PostgresEventStore],
+) -> None:
+    one, other = pair
+    await other.append([write("b", 0)])
+    assert await other.head() == 1
+    handed_over = asyncio.Event()
+
+    async def execute(self: StoreConnection, query: str) -> None:
+        await self.fetch(query)
+        handed_over.set()
+        await asyncio.Event().wait()  # the server has done it, the answer is on its way
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreConnection, "execute", execute)
+        reading = asyncio.ensure_future(one.head())
+        await handed_over.wait()
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    assert reading.cancelled()
+    assert await other.head() == 1
+
+
+async def test_a_store_that_is_closed_leaves_the_connections_to_the_others(dsn: str, database: Database) -> None:
+    schemas = [f"test_{uuid4().hex[:16]}" for _ in range(2)]
+    try:
+        async with PostgresEventStore(database, schema=schemas[0]) as one:
+            async with PostgresEventStore(database, schema=schemas[1]) as other:
+                await other.append([write("b", 0)])
+            with pytest.raises(StorageUnavailable, match="not open"):
+                await other.append([write("b", 1)])
+
+            await one.append([write("a", 0)])
+
+            assert await one.head() == 1
+        with pytest.raises(StorageUnavailable, match="not open"):
+            await one.head()
+    finally:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for schema in schemas:
+                await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+        finally:
+            await connection.close()
