@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Generic, Self, TypeVar
 
+from framework.errors import InvalidDecision
+
 C = TypeVar("C")
 E = TypeVar("E")
 
@@ -34,8 +36,11 @@ class Aggregate(ABC, Generic[C, E]):
         """Return the state after *event*. It has happened: there is nothing to refuse."""
 
     def fold(self, events: Iterable[E]) -> Self:
-        """Return the state after all *events*, in order."""
-        state = self
+        """Return the state after all *events*, in order; raises `InvalidDecision` if `apply` returns no state."""
+        cls, state = type(self), self
         for event in events:
             state = state.apply(event)
+            if type(state) is not cls:
+                message = f"{cls.__qualname__}.apply returned {state!r} for {event!r}, not the state after it"
+                raise InvalidDecision(message)
         return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from types import UnionType
@@ -40,11 +41,19 @@ def initial_state(cls: type[T]) -> T:
     """Return the state of *cls* before its first event; raises `InvalidContract` if there is none."""
     if not _is_frozen(cls):
         raise InvalidContract(f"{cls.__name__} must be a frozen attrs class: put @attrs.frozen above it")
+    if open_ := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise InvalidContract(f"{cls.__name__} does not define {' and '.join(open_)}")
+    if is_async := [name for name in ("execute", "apply", "handle") if _awaits(getattr(cls, name, None))]:
+        raise InvalidContract(f"{cls.__name__}.{is_async[0]} is async: it decides without waiting, so write 'def'")
     try:
         return cls()
     except TypeError as error:
         message = f"{cls.__name__} must have a default for every field, its state before the first event: {error}"
         raise InvalidContract(message) from error
+
+
+def _awaits(method: object) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def _is_frozen(cls: type) -> bool:
@@ -97,7 +106,7 @@ def _resolved(name: str | ForwardRef, cls: type) -> Any:
     try:
         # The class's own source text, evaluated where it was written.
         return eval(expression, vars(sys.modules[cls.__module__]))  # noqa: S307
-    except NameError as error:
+    except (NameError, AttributeError) as error:
         raise InvalidContract(
             f"{cls.__name__} declares {expression!r}, which is not defined where it is written: {error}"
         ) from error

@@ -89,14 +89,18 @@ class Router:
         commands = message_types(aggregate, Aggregate, 0)
         events = message_types(aggregate, Aggregate, 1)
         prefix = f"{aggregate.__name__}-" if prefix is None else prefix
+        if "\0" in prefix or not _is_unicode(prefix):
+            raise ConfigurationError(f"the prefix {prefix!r} has characters that no stream's name can hold")
         if aggregate in self._by_aggregate:
             message = f"{aggregate.__name__} is registered twice: register each aggregate once"
             raise ConfigurationError(message)
         for other in self._by_aggregate.values():
-            if other.prefix == prefix:
+            # The stream 'account-log-7' would be that of an account 'log-7', and that of an account log 7.
+            if prefix.startswith(other.prefix) or other.prefix.startswith(prefix):
+                shared = min(prefix, other.prefix, key=len)
                 message = (
-                    f"{aggregate.__name__} and {other.aggregate.__name__} share the prefix {prefix!r}:"
-                    " their streams would mix; give one another prefix"
+                    f"{aggregate.__name__} and {other.aggregate.__name__} share the prefix {shared!r}:"
+                    " their streams could mix; give one another prefix"
                 )
                 raise ConfigurationError(message)
         for command in commands:

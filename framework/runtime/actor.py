@@ -321,7 +321,7 @@ class Actor:
             if type(event) not in self._registration.events:
                 raise self._broken(f"execute yielded {event!r}, which is no event of its contract")
             encoded.append(self._encode(request, event, len(encoded)))
-            state = self._applied(state, event)
+            state = state.fold((event,))
             decision.events.append(event)
         round_.state = state
         round_.version += len(encoded)
@@ -346,12 +346,6 @@ class Actor:
             produced.close()
             raise self._broken("execute is async: it decides without waiting, so write 'def execute'")
         raise self._broken(f"execute returned {produced!r} instead of yielding events")
-
-    def _applied(self, state: Aggregate[Any, Any], event: object) -> Aggregate[Any, Any]:
-        after = state.apply(event)
-        if type(after) is not self._registration.aggregate:
-            raise self._broken(f"apply returned {after!r} for {event!r}, not the state after it")
-        return after
 
     def _broken(self, what: str) -> InvalidDecision:
         return InvalidDecision(f"{self._registration.aggregate.__qualname__}.{what}")

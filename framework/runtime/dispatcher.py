@@ -94,9 +94,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(timeout_s):
                 # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
-                mailbox = self._actors.find(stream, registration).mailbox
-                if not mailbox.offer(request):
-                    await mailbox.put(request)
+                await self._actors.find(stream, registration).mailbox.put(request)
                 return await request.answer
         except TimeoutError:
             log.error(COMMAND_FAILED, stream=stream, command=command, error="timeout", is_taken=request.is_taken)

@@ -12,13 +12,16 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """What waits for an actor, in order."""
 
-    __slots__ = ("_consumer", "_entering", "_items", "_limit", "_producers")
+    __slots__ = ("_consumer", "_entering", "_items", "_limit", "_producers", "_promised")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._items: deque[T] = deque()
         self._consumer: asyncio.Future[None] | None = None
         self._producers: deque[asyncio.Future[None]] = deque()
+        """Those who wait for room; while there are any, there is none."""
+        self._promised = 0
+        """Places given to producers who have not taken them yet."""
         self._entering = 0
 
     @property
@@ -26,34 +29,37 @@ class Mailbox(Generic[T]):
         """Whether nothing waits here, and nobody waits for room."""
         return not self._items and not self._entering
 
-    def offer(self, item: T) -> bool:
-        """Add *item* if there is room, and say whether there was."""
-        # Those who wait for room go first, or a busy mailbox would starve them.
-        if len(self._items) >= self._limit or self._producers:
-            return False
-        self._add(item)
-        return True
-
     async def put(self, item: T) -> None:
-        """Add *item* as soon as there is room. Cancellation adds nothing."""
-        self._entering += 1
-        try:
-            while len(self._items) >= self._limit:
+        """Add *item* at once if there is room, else as soon as there is and all who came before have theirs.
+
+        Cancellation adds nothing.
+        """
+        # A promised place is no room: those who have waited go first, or a busy mailbox would starve them.
+        if self._room() <= 0:
+            self._entering += 1
+            try:
                 await self._turn()
-            self._add(item)
-        finally:
-            self._entering -= 1
+            finally:
+                self._entering -= 1
+            self._promised -= 1
+        self._items.append(item)
+        self.wake()
+
+    def _room(self) -> int:
+        return self._limit - len(self._items) - self._promised
 
     async def _turn(self) -> None:
+        """Return when a place is promised to the caller."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._producers.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn in self._producers:
+            if not turn.cancelled():
+                self._promised -= 1  # the place was given already: hand it on
+                self._admit()
+            elif turn in self._producers:
                 self._producers.remove(turn)
-            else:
-                self._admit()  # the turn was given already: hand it on
             raise
 
     def take(self, at_most: int) -> list[T]:
@@ -78,14 +84,9 @@ class Mailbox(Generic[T]):
         if self._consumer is not None and not self._consumer.done():
             self._consumer.set_result(None)
 
-    def _add(self, item: T) -> None:
-        self._items.append(item)
-        self.wake()
-
     def _admit(self) -> None:
-        room = self._limit - len(self._items)
-        while room > 0 and self._producers:
+        while self._producers and self._room() > 0:
             turn = self._producers.popleft()
-            if not turn.done():
+            if not turn.cancelled():  # else its producer is about to find out
+                self._promised += 1
                 turn.set_result(None)
-                room -= 1

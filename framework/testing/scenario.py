@@ -112,7 +112,9 @@ class ProcessGiven(Generic[E, C]):
                 continue
             if interest.id not in self._instances and isinstance(interest, Continue):
                 continue
-            state = self._instances.get(interest.id) or self._process()
+            state = self._instances.get(interest.id)
+            if state is None:
+                state = self._process()
             commands += state.handle(event)
             self._instances[interest.id] = state.apply(event)
         return commands
