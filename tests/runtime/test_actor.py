@@ -136,7 +136,13 @@ async def test_a_no_op_does_not_rest_on_a_stale_state_either() -> None:
 async def test_two_nodes_at_one_aggregate_lose_nothing() -> None:
     store = GatedStore()
     async with application(store) as one, application(store) as other:
-        await asyncio.gather(*(app.dispatch(PutIn("a", 1)) for _ in range(100) for app in (one, other)))
+        store.gate.clear()
+        dispatches = [asyncio.ensure_future(app.dispatch(PutIn("a", 1))) for _ in range(100) for app in (one, other)]
+        for _ in (one, other):
+            await store.arrived.acquire()  # both have decided, and on the same state
+
+        store.gate.set()
+        await asyncio.gather(*dispatches)
 
         assert await one.state(Till, "a") == Till(200)
 
