@@ -23,6 +23,7 @@ from framework.errors import (
     AppendRefused,
     CommandIdReused,
     CommandRejected,
+    DispatchTimeout,
     FrameworkError,
     InvalidDecision,
     NotRunning,
@@ -66,6 +67,10 @@ class Request:
         """Return what to tell the caller when nobody knows whether the append to *stream* was recorded."""
         # Under an id that nobody gave no receipt is kept: the same command sent under it would be decided anew.
         return OutcomeUnknown(stream, None if self.digest is None else self.command_id)
+
+    def expire(self, stream: str, after_s: float) -> None:
+        """Tell the caller that its time is over; what no actor has taken yet is withdrawn by it."""
+        self.settle(self.outcome_unknown(stream) if self.is_taken else DispatchTimeout(stream, after_s))
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller *outcome*, if it still listens."""

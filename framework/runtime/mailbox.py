@@ -16,10 +16,10 @@ class Mailbox(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._items: deque[T] = deque()
+        self._items: list[T] = []
         self._consumer: asyncio.Future[None] | None = None
-        self._producers: deque[asyncio.Future[None]] = deque()
-        """Those who wait for room; while there are any, there is none."""
+        self._producers: deque[asyncio.Future[None]] | None = None
+        """Those who wait for room; while there are any, there is none. Made when needed, because it is large."""
         self._promised = 0
         """Places given to producers who have not taken them yet."""
         self._entering = 0
@@ -34,14 +34,25 @@ class Mailbox(Generic[T]):
 
         Cancellation adds nothing.
         """
+        if self.offer(item):
+            return
+        self._entering += 1
+        try:
+            await self._turn()
+        finally:
+            self._entering -= 1
+        self._promised -= 1
+        self._add(item)
+
+    def offer(self, item: T) -> bool:
+        """Add *item* if there is room at once, and say whether there was."""
         # A promised place is no room: those who have waited go first, or a busy mailbox would starve them.
         if self._room() <= 0:
-            self._entering += 1
-            try:
-                await self._turn()
-            finally:
-                self._entering -= 1
-            self._promised -= 1
+            return False
+        self._add(item)
+        return True
+
+    def _add(self, item: T) -> None:
         self._items.append(item)
         self.wake()
 
@@ -51,6 +62,8 @@ class Mailbox(Generic[T]):
     async def _turn(self) -> None:
         """Return when a place is promised to the caller."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._producers is None:
+            self._producers = deque()
         self._producers.append(turn)
         try:
             await turn
@@ -64,8 +77,8 @@ class Mailbox(Generic[T]):
 
     def take(self, at_most: int) -> list[T]:
         """Remove and return at most *at_most* items, oldest first; none if nothing waits."""
-        count = min(len(self._items), at_most)
-        taken = [self._items.popleft() for _ in range(count)]
+        taken = self._items[:at_most]
+        del self._items[:at_most]
         self._admit()
         return taken
 

@@ -21,6 +21,7 @@ from framework.errors import (
     TooManyAttempts,
     WrongExpectedVersion,
 )
+from framework.policies import Defaults
 from framework.store.protocol import Appended, Receipt, StreamWrite
 from tests.runtime.till import GatedStore, Moved, NotEnough, PutIn, Shake, TakeOut, Till, application
 
@@ -258,6 +259,23 @@ async def test_a_command_that_waits_is_withdrawn_by_its_timeout() -> None:
         store.gate.set()
         await first
         assert await app.state(Till, "a") == Till(1)
+
+
+async def test_a_command_that_waits_for_room_in_the_mailbox_is_withdrawn_by_its_timeout() -> None:
+    store = GatedStore()
+    async with application(store, Defaults(mailbox_limit=1)) as app:
+        store.gate.clear()
+        first = asyncio.ensure_future(app.dispatch(PutIn("a", 1)))
+        await store.arrived.acquire()
+        second = asyncio.ensure_future(app.dispatch(PutIn("a", 1)))
+        await asyncio.sleep(0)
+
+        with pytest.raises(DispatchTimeout):
+            await app.dispatch(PutIn("a", 100), timeout=timedelta(milliseconds=10))
+
+        store.gate.set()
+        await asyncio.gather(first, second)
+        assert await app.state(Till, "a") == Till(2)
 
 
 async def test_a_timeout_after_the_append_was_sent_says_that_the_outcome_is_unknown() -> None:

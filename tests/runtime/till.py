@@ -9,6 +9,8 @@ from typing import Self, assert_never
 import attrs
 
 from framework import Aggregate, Application, CommandRejected, MemoryEventStore, Router
+from framework.application import DEFAULTS
+from framework.policies import Defaults
 from framework.store.protocol import Appended, Receipt, StreamWrite
 
 
@@ -89,5 +91,5 @@ class GatedStore(MemoryEventStore):
         return await super().append(writes, receipts)
 
 
-def application(store: MemoryEventStore) -> Application:
-    return Application(store=store, router=tills())
+def application(store: MemoryEventStore, defaults: Defaults = DEFAULTS) -> Application:
+    return Application(store=store, router=tills(), defaults=defaults)
