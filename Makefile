@@ -8,8 +8,8 @@ UV := $(shell command -v uv 2>/dev/null)
 # The constraints hold for what builds the package, too.
 INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-# What is about processes that are killed, checkers and benchmarks: one Python is as good as another.
-SLOW := faults embedded bench typing/test_mistakes.py
+# What is about processes that are killed, benchmarks, checkers and pages: one Python is as good as another.
+SLOW := faults embedded bench mutants typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check format lint types layers test test-fast test-pythons external mutants bench clean
