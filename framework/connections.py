@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -64,11 +65,15 @@ async def create_pool(dsn: str, max_size: int, **options: Any) -> asyncpg.Pool[A
 
 def each_host(dsn: str) -> list[str]:
     """Return *dsn* once for each of its hosts, in their order."""
-    parts = urlsplit(dsn)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_qsl(parts.query))
+    scheme, slashes, rest = dsn.partition("//")
+    # By hand: of several hosts with an IPv6 address among them, a new urlsplit says that they are no URL.
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    credentials, at, hosts = netloc.rpartition("@")
     if "," in hosts:
-        return [parts._replace(netloc=f"{credentials}{at}{host}").geturl() for host in hosts.split(",")]
+        end = rest.removeprefix(netloc)
+        return [f"{scheme}{slashes}{credentials}{at}{host}{end}" for host in hosts.split(",")]
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query))
     named = query.get("host", "").split(",")
     if len(named) == 1:
         return [dsn]
