@@ -16,7 +16,7 @@ from bench.harness import Bench, Row, Run, Sample, Sides, alone, at_least, at_mo
 from framework import PostgresEventStore
 from framework.clock import new_id
 from framework.codec import Codec
-from framework.store.postgres import appender
+from framework.store.postgres import appender, queue
 from framework.store.protocol import NewEvent, StreamWrite
 
 CALLERS: Final = 256
@@ -81,7 +81,7 @@ async def grouped(bench: Bench) -> AsyncGenerator[Run, None]:
 def _ungrouped(bench: Bench, connections: int) -> Run:
     async def run(seconds: float) -> Sample:
         # The same code with bounds of one: every append is a transaction of its own.
-        with mock.patch.multiple(appender, LANES=connections, BATCH_EVENTS=1):
+        with mock.patch.object(appender, "LANES", connections), mock.patch.object(queue, "BATCH_EVENTS", 1):
             async with opened(bench) as store:
                 return await append_steadily(bench.dsn, store, CALLERS, seconds)
 

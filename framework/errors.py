@@ -34,6 +34,8 @@
     │   ├── ReceiptTaken                 a command id is answered already
     │   ├── StreamDeleted                the stream is closed for good
     │   ├── StorageUnavailable           the database did not answer; nothing was recorded
+    │   ├── UnfitTransaction             a caller's transaction cannot carry an append
+    │   ├── HeadHeldTooLong              a caller's transaction kept everyone waiting, and was undone
     │   ├── AppendRefused                the database took exception to the content; nothing was recorded
     │   ├── SchemaMismatch               the database holds another schema version
     │   └── ProgressMoved                another process has moved this checkpoint
@@ -314,6 +316,24 @@ class StorageUnavailable(StoreError):
 
 class AppendRefused(StoreError):
     """The database refused an append for what is in it; nothing was recorded, and repeating it changes nothing."""
+
+
+class UnfitTransaction(StoreError):
+    """The transaction that an append should be part of cannot carry it; nothing was recorded."""
+
+
+class HeadHeldTooLong(StoreError):
+    """A caller's own transaction held the head of the log too long; it was undone, and nothing was recorded.
+
+    From the append until the end of its transaction nobody else can append.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"the transaction was undone, because it kept everyone from appending for more than {seconds:g} s:"
+            " let COMMIT follow the append at once, or append with store.transaction()"
+        )
 
 
 class SchemaMismatch(StoreError):

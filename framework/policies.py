@@ -60,3 +60,9 @@ CONFLICT = Backoff(first=timedelta(milliseconds=2), longest=timedelta(millisecon
 
 POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
+
+HEAD_WAIT_SECONDS = 5.0
+"""How long an append waits for the head of the log before it looks who holds it; then it waits again."""
+
+HOLD_AT_MOST = timedelta(seconds=5)
+"""How long a caller's own transaction may hold the head of the log: all that time nobody else can append."""

@@ -32,6 +32,14 @@ PLANNING: Final = {
     "jit": "off",
 }
 
+ISOLATION: Final = {
+    # Whatever the database has as its default: an append must see what was committed before it got the head.
+    "default_transaction_isolation": "read committed",
+}
+
+TRANSACTIONS: Final = 8
+"""Transactions of callers that may be open at once; more wait for one to end."""
+
 
 class StoreConnection(Connection):
     """A connection that remembers whose tables it finds."""
@@ -77,29 +85,58 @@ class Database:
         self._transaction_pooler = transaction_pooler
         self._max_readers = max_readers
         self._pool: asyncpg.Pool[Any] | None = None
+        self._callers: asyncpg.Pool[Any] | None = None
         self._users = 0
+
+    @property
+    def callers(self) -> asyncpg.Pool[Any]:
+        """Connections for callers, who may do to them what those of the stores must be spared."""
+        if self._callers is None:
+            raise StorageUnavailable("no store is open on the database")
+        return self._callers
+
+    @property
+    def readers(self) -> int:
+        """How many connections there are to read through at this moment."""
+        return 0 if self._pool is None else self._pool.get_size()
+
+    @property
+    def idle_readers(self) -> int:
+        """How many of them are not in use."""
+        return 0 if self._pool is None else self._pool.get_idle_size()
 
     async def open(self) -> None:
         """Be used by one more; the connections are made when they are needed."""
         if self._pool is None:
-            # Begins with no connections, so it is there at once, before another store can come in between.
+            # They begin with no connections, so they are there at once, before another store can come in between.
             self._pool = await connections.create_pool(
                 self.dsn, self._max_readers, init=_prepare, reset=_leave_as_it_is, **self._options()
             )
+            cache = {"statement_cache_size": 0} if self._transaction_pooler else {}
+            self._callers = await connections.create_pool(self.dsn, TRANSACTIONS, **cache)
         self._users += 1
 
     def close(self) -> None:
         """Be used by one less; the last one closes all connections."""
         self._users -= 1
-        if self._users == 0 and self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        if self._users == 0:
+            for pool in (self._pool, self._callers):
+                if pool is not None:
+                    pool.terminate()
+            self._pool = self._callers = None
 
-    async def connect(self) -> StoreConnection:
-        """Return a connection of the caller's own; raises `StorageUnavailable`."""
+    async def connect(self, **settings: str) -> StoreConnection:
+        """Return a connection of the caller's own; raises `StorageUnavailable`.
+
+        It has *settings*, unless it leads through a pooler, who would give them to others.
+        """
         with unavailable():
-            connection = await connections.connect(self.dsn, **self._options())
-        await _prepare(connection)
+            connection = await connections.connect(self.dsn, **self._options(**settings))
+            try:
+                await _prepare(connection)
+            except BaseException:
+                connection.terminate()
+                raise
         return cast("StoreConnection", connection)
 
     @asynccontextmanager
@@ -121,19 +158,19 @@ class Database:
         """Have *connection* find the tables of *schema* while inside; raises `StorageUnavailable`."""
         with unavailable(connection=connection):
             if self._transaction_pooler:
-                async with connection.transaction():
+                async with connection.transaction(isolation="read_committed"):
                     await connection.execute(_locally({"search_path": quoted(schema), **PLANNING}))
                     yield connection
             else:
                 await connection.enter(schema)
                 yield connection
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, **settings: str) -> dict[str, Any]:
         """Return what all connections to `dsn` are made with."""
         if self._transaction_pooler:
             # A statement prepared on one server is not there on the next, and a pooler knows no other settings.
             return {"connection_class": StoreConnection, "statement_cache_size": 0}
-        return {"connection_class": StoreConnection, "server_settings": PLANNING}
+        return {"connection_class": StoreConnection, "server_settings": {**PLANNING, **ISOLATION, **settings}}
 
 
 def _locally(settings: dict[str, str]) -> str:

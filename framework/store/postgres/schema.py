@@ -70,6 +70,8 @@ async def migrate(connection: asyncpg.Connection[Any], schema: str) -> None:
                 migration.name,
                 migration.checksum,
             )
+        # A function that takes its path along must not meet a caller's temporary tables, which come first unless named.
+        await connection.execute(f"SET LOCAL search_path = {quoted(schema)}, pg_temp")
         for function in FUNCTIONS:
             await connection.execute(function)
 

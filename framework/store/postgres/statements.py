@@ -13,10 +13,14 @@ def _read(name: str) -> str:
 
 
 APPEND_EVENTS: Final = _read("call_append_events")
+APPEND_EVENTS_ELSEWHERE: Final = _read("call_append_events_elsewhere")
 FILL_OUTBOX: Final = _read("fill_outbox")
 HEAD: Final = _read("head")
+HEAD_SESSIONS: Final = _read("head_sessions")
+IS_RECORDED: Final = _read("is_recorded")
 LOAD_CHECKPOINT: Final = _read("load_checkpoint")
 LOAD_INSTANCES: Final = _read("load_instances")
+LOCK_HEAD: Final = _read("lock_head")
 MAKE_ROOM: Final = _read("make_room")
 NOTIFY: Final = _read("notify")
 OUTBOX: Final = _read("outbox")

@@ -6,17 +6,27 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from framework.errors import ProgressMoved, StorageUnavailable
+from framework.policies import HOLD_AT_MOST
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.database import Connection, Database
 from framework.store.postgres.listener import Listener
+from framework.store.postgres.status import Status, head_sessions
 from framework.store.postgres.stream_reader import StreamReader
+from framework.store.postgres.transaction import (
+    JoinedTransaction,
+    Surroundings,
+    Transaction,
+    joining,
+    transaction,
+)
 from framework.store.protocol import (
     Appended,
     InstanceRow,
@@ -27,6 +37,9 @@ from framework.store.protocol import (
     StoredEvent,
     StreamWrite,
 )
+
+if TYPE_CHECKING:
+    from framework.connections import Connection as AnyConnection
 
 WINDOW: Final = 100_000
 """Positions that one page of a filtered read looks at, at most: a rare type must not make a page slow."""
@@ -48,11 +61,13 @@ class PostgresEventStore:
         schema: str = "framework",
         migrate: bool = True,
         give_up_after_s: float = 30.0,
+        hold_at_most: timedelta = HOLD_AT_MOST,
     ) -> None:
         """Keep the events in *schema* of *database*, which a DSN stands for where no other store shares it.
 
         Without *migrate* the tables must be there in the version of this code. An append that cannot reach the
-        database is answered with an error after *give_up_after_s* seconds.
+        database is answered with an error after *give_up_after_s* seconds. A caller's own transaction may keep the
+        others from appending for *hold_at_most*.
         """
         self._database = database if isinstance(database, Database) else Database(database)
         self._schema = schema
@@ -61,6 +76,7 @@ class PostgresEventStore:
         self._listener = Listener(self._database, schema, self.head)
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
+        self._surroundings = Surroundings(schema, hold_at_most, self._transaction)
         self._log_id: UUID | None = None
         self._main: asyncio.Task[None] | None = None
 
@@ -135,6 +151,44 @@ class PostgresEventStore:
         if self._appender is None:
             raise StorageUnavailable("the store is not open")
         return await self._appender.append(writes, receipts)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction in which the caller's own statements and appends stand or fall together.
+
+        What is given to `Transaction.append` is recorded as the last act before COMMIT, when the block ends, so that
+        others are kept from appending no longer than they must. A refusal is raised there, as by `append`, and undoes
+        the caller's statements; an error in the block, or of COMMIT, records nothing. `StorageUnavailable` means that
+        everything was undone, `OutcomeUnknown` that this cannot be said. Cancellation undoes it, unless COMMIT was on
+        its way.
+        """
+        return transaction(self._database.callers, self._surroundings, self._listener.heard)
+
+    def joining(self, connection: AnyConnection) -> AbstractAsyncContextManager[JoinedTransaction]:
+        """Let appends be part of a transaction on a *connection* of the caller's to the same database.
+
+        Put the transaction inside the block, or the block inside the transaction. From the first append until the
+        transaction ends nobody else can append: after *hold_at_most* it is undone and `HeadHeldTooLong` is raised
+        here, or `OutcomeUnknown` if COMMIT was on its way. Those who wait for events hear of them after COMMIT.
+        """
+        return joining(connection, self._surroundings)
+
+    async def status(self) -> Status:
+        """Return how far the log is, who holds its head and who waits for it, and what is on its way."""
+        if self._appender is None:
+            raise StorageUnavailable("the store is not open")
+        async with self._database.session(self._schema) as connection:
+            (row,) = await connection.fetch(statements.HEAD)
+            holder, waiting = await head_sessions(connection)
+        return Status(
+            log_id=row["log_id"],
+            head=row["position"],
+            holder=holder,
+            waiting=waiting,
+            lanes=self._appender.lanes,
+            queued=self._appender.queued,
+            readers=self._database.readers,
+            idle_readers=self._database.idle_readers,
+        )
 
     async def read_stream(
         self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000

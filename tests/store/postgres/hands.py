@@ -1,4 +1,6 @@
 """What a test does to the database behind the store's back."""
+# pyright: reportPrivateUsage=false
+# A test may look where users may not.
 
 from __future__ import annotations
 
@@ -10,8 +12,10 @@ from uuid import uuid4
 
 import asyncpg
 
+from framework import PostgresEventStore
 from framework.store.postgres.appender import LANES
 from framework.store.protocol import Appended, EventStore, NewEvent, StreamWrite
+from framework.testing import eventually
 
 DEADLINE_S = 10
 
@@ -23,6 +27,15 @@ def event(data: bytes = b"{}", *, type_: str = "happened") -> NewEvent:
 
 def write(stream: str, expected: int, *events: NewEvent) -> StreamWrite:
     return StreamWrite(stream, expected, events or (event(),))
+
+
+def cut(store: PostgresEventStore, pid: int) -> None:
+    """Cut the socket of the lane that backend *pid* serves. The backend does not notice while it waits for a lock."""
+    assert store._appender is not None
+    (connection,) = [
+        lane._connection for lane in store._appender._lanes if lane._connection is not None and lane.status.pid == pid
+    ]
+    connection.terminate()
 
 
 class Hands:
@@ -77,6 +90,34 @@ class Hands:
     async def end(self, pids: list[int]) -> None:
         """End the connections of those backends."""
         await self._watch.fetch("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", pids)
+
+    async def ended(self, pid: int) -> None:
+        """Return once that backend is gone."""
+
+        async def is_gone() -> bool:
+            return not await self._watch.fetchval("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid)
+
+        await eventually(is_gone)
+
+    async def cancel(self, pids: list[int]) -> None:
+        """Cancel what those backends run."""
+        await self._watch.fetch("SELECT pg_cancel_backend(pid) FROM unnest($1::int[]) AS pid", pids)
+
+    async def gate(self, pids: list[int]) -> None:
+        """Have those backends wait, before they go for the head row, until `open_gate`."""
+        await self.sql.execute(
+            "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF pg_backend_pid() IN ({', '.join(map(str, pids))}) THEN"
+            f" PERFORM pg_advisory_xact_lock({self._pid}); END IF; RETURN NULL; END $$"
+        )
+        await self.sql.execute("SELECT pg_advisory_lock($1)", self._pid)
+        await self.sql.execute(
+            "CREATE TRIGGER gate BEFORE UPDATE ON head FOR EACH STATEMENT EXECUTE FUNCTION wait_at_gate()"
+        )
+
+    async def open_gate(self) -> None:
+        """Let go of those who wait at the gate."""
+        await self.sql.execute("SELECT pg_advisory_unlock($1)", self._pid)
 
 
 async def _append(store: EventStore, stream: str) -> tuple[Appended, ...]:

@@ -113,8 +113,8 @@ async def test_an_append_at_a_standby_is_sent_again_to_the_primary(
     connected = Database.connect
     demoted: list[StoreConnection] = []
 
-    async def connect_first_to_a_standby(database: Database) -> StoreConnection:
-        connection = await connected(database)
+    async def connect_first_to_a_standby(database: Database, **settings: str) -> StoreConnection:
+        connection = await connected(database, **settings)
         if not demoted:
             demoted.append(connection)
             await connection.execute("SET default_transaction_read_only TO on")

@@ -67,9 +67,10 @@ async def test_a_notification_that_never_comes_is_made_up_for_by_looking(
 
     # What no appender of ours has written is not notified of.
     await hands.sql.execute(
-        "SELECT append_events('{1}', '{a}', '{0}', '{1}', '{1}', '{1}', ARRAY[gen_random_uuid()], '{t}', '{1}',"
+        "SELECT append_events(gen_random_uuid(), 1, 1000,"
+        " '{1}', '{a}', '{0}', '{1}', '{1}', '{1}', ARRAY[gen_random_uuid()], '{t}', '{1}',"
         " ARRAY['{}'::jsonb], ARRAY['{}'::jsonb], ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()],"
-        " '{}', '{}', '{}', '{}', '{}', '{}', '{}', NULL)"
+        " '{}', '{}', '{}', '{}', '{}', '{}', '{}')"
     )
 
     async with asyncio.timeout(5):

@@ -7,13 +7,22 @@
 -- First everything is inserted as if nothing conflicted. If something does, all of it is undone and the units are looked
 -- at: those in whose way nothing stands go in together, the others are judged one by one, in order.
 --
--- For each write: its unit (1, 2, …), its stream, what is expected of it, how many events it has. For each event, in the
--- order of the writes: its write (1, 2, …), its place in it (1, 2, …), and its columns. For each receipt: its unit, and its
--- columns. The time is the database's unless *at* is given.
+-- A batch whose connection was lost may still wait in a backend nobody listens to. Sent again, as the next attempt at the
+-- same batch, it fences that one off: what was told to be refused must not be recorded later, when it would fit.
 --
--- Returns the position before the first event, the time, and NULL if everything was recorded side by side; else an array
--- with an outcome for each unit: its number, what became of it, and what the caller must know.
+-- The batch and the attempt at it (1, 2, …), and how long to wait for a lock. For each write: its unit (1, 2, …), its
+-- stream, what is expected of it, how many events it has. For each event, in the order of the writes: its write (1, 2, …),
+-- its place in it (1, 2, …), and its columns. For each receipt: its unit, and its columns.
+--
+-- Returns the position before the first event, the last one of the log, and the time. If everything was recorded side by side, *outcomes* is NULL,
+-- and *starts* has the version before each write, or is NULL where that is what they all expected. Else *outcomes* is an
+-- array with an outcome for each unit: its number, what became of it, and what the caller must know.
+--
+-- What it is set to holds on a caller's own connection too, whose path and plans are not the store's.
 CREATE OR REPLACE FUNCTION append_events(
+    batch           uuid,
+    attempt         integer,
+    patience_ms     integer,
     write_unit      integer[],
     write_stream    text[],
     write_expected  bigint[],
@@ -34,14 +43,20 @@ CREATE OR REPLACE FUNCTION append_events(
     first_versions  bigint[],
     event_counts    integer[],
     refusals        jsonb[],
-    at              timestamptz,
     OUT base        bigint,
+    OUT reached     bigint,
     OUT recorded    timestamptz,
+    OUT starts      bigint[],
     OUT outcomes    jsonb
-) LANGUAGE plpgsql VOLATILE AS $$
+) LANGUAGE plpgsql VOLATILE
+  SET search_path FROM CURRENT
+  SET enable_seqscan = off
+  SET jit = off
+  SET lock_timeout = 0  -- so that what is set below ends with this call
+AS $$
 DECLARE
     total    CONSTANT bigint := cardinality(event_ids);
-    done     bigint;       -- the last position used so far
+    fits     boolean;      -- nothing speaks against inserting it all
     dirty    integer[];    -- units in whose way something stands, or that only a look in their turn can judge
     chosen   integer[];    -- the units to record now
     wanted   integer;      -- what the judged unit brings: events and receipts
@@ -52,7 +67,7 @@ DECLARE
     events_taken   jsonb;
     outcome  jsonb;
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'an append needs READ COMMITTED, not %', upper(current_setting('transaction_isolation'))
             USING ERRCODE = 'active_sql_transaction';
     END IF;
@@ -60,17 +75,43 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
 
+    PERFORM set_config('lock_timeout', patience_ms::text, true);
     UPDATE head AS h
        SET position    = h.position + total,
-           recorded_at = greatest(h.recorded_at, coalesce(at, clock_timestamp()))
-    RETURNING h.position - total, h.recorded_at INTO base, recorded;
+           recorded_at = greatest(h.recorded_at, clock_timestamp())
+    RETURNING h.position - total, h.position, h.recorded_at INTO base, reached, recorded;
 
-    -- Only a version that is named can be inserted after without a look, and only events can collide.
-    IF NOT (0 > ANY (write_expected) OR 0 = ANY (write_count)) THEN
+    IF attempt > 1 THEN
+        INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt)
+        ON CONFLICT ON CONSTRAINT fences_pkey DO UPDATE SET attempt = greatest(f.attempt, excluded.attempt);
+    END IF;
+    IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
+        RAISE EXCEPTION 'batch % was sent again: attempt % comes too late', batch, attempt
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    fits := 0 <> ALL (write_count);  -- only events can collide
+    IF 0 > ANY (write_expected) THEN
+        -- A writer that leaves the version open follows what is there, and what this batch adds before.
+        SELECT array_agg(CASE WHEN w.expected < 0 THEN w.version + w.ahead ELSE w.expected END ORDER BY w.n),
+               fits AND bool_and(w.expected <> -2 OR w.version + w.ahead > 0)
+          INTO starts, fits
+          FROM (
+              SELECT u.n, u.expected,
+                     sum(u.events) OVER (PARTITION BY u.stream ORDER BY u.n) - u.events AS ahead,
+                     CASE WHEN u.expected < 0 THEN coalesce((
+                         SELECT e.version FROM events AS e WHERE e.stream = u.stream ORDER BY e.version DESC LIMIT 1
+                     ), 0) END AS version
+                FROM unnest(write_stream, write_expected, write_count) WITH ORDINALITY AS u (stream, expected, events, n)
+          ) AS w;
+    END IF;
+    IF fits THEN
         BEGIN
             INSERT INTO events
-            SELECT base + e.number, write_stream[e.write], write_expected[e.write] + e.place, e.event_id, e.event_type,
-                   e.type_version, e.data, e.metadata, e.correlation_id, e.causation_id, recorded
+            SELECT base + e.number, write_stream[e.write],
+                   CASE WHEN starts IS NULL THEN write_expected[e.write] ELSE starts[e.write] END + e.place,
+                   e.event_id, e.event_type, e.type_version, e.data, e.metadata, e.correlation_id, e.causation_id,
+                   recorded
               FROM unnest(event_write, event_place, event_ids, event_types, type_versions, datas, metadatas,
                           correlation_ids, causation_ids)
                    WITH ORDINALITY
@@ -126,7 +167,7 @@ BEGIN
            WHERE r.turn > 1 OR EXISTS (SELECT FROM receipts AS k WHERE k.command_id = r.command_id)
       ) AS d;
 
-    done := base;
+    reached := base;
     outcomes := '[]';
     FOR turn IN 0 .. cardinality(dirty) LOOP
         IF turn = 0 THEN
@@ -220,7 +261,7 @@ BEGIN
         WITH writes AS MATERIALIZED (
             SELECT n AS write, write_unit[n] AS unit, write_stream[n] AS stream, write_count[n] AS events,
                    current_version(write_stream[n]) AS version,
-                   done + sum(write_count[n]) OVER (ORDER BY n) AS last_position
+                   reached + sum(write_count[n]) OVER (ORDER BY n) AS last_position
               FROM generate_subscripts(write_stream, 1) AS n
              WHERE write_unit[n] = ANY (chosen)
         ), inserted AS (
@@ -232,8 +273,8 @@ BEGIN
                    AS e (write, place, event_id, event_type, type_version, data, metadata, correlation_id, causation_id)
               JOIN writes AS w USING (write)
         )
-        SELECT outcomes || coalesce(jsonb_agg(u.outcome), '[]'), coalesce(max(u.last_position), done)
-          INTO outcomes, done
+        SELECT outcomes || coalesce(jsonb_agg(u.outcome), '[]'), coalesce(max(u.last_position), reached)
+          INTO outcomes, reached
           FROM (
               SELECT jsonb_build_object(
                          'unit', c.unit, 'became', 'recorded',
@@ -250,6 +291,6 @@ BEGIN
           ) AS u;
     END LOOP;
 
-    UPDATE head SET position = done WHERE position <> done;
+    UPDATE head SET position = reached WHERE position <> reached;
 END
 $$;

@@ -57,6 +57,13 @@ CREATE TABLE receipts (
     CONSTRAINT receipts_pkey PRIMARY KEY (command_id)
 );
 
+-- A batch of appends that was sent again: what was lost of it before, and comes late, finds that it is of no use any more.
+CREATE TABLE fences (
+    batch   uuid    NOT NULL,
+    attempt integer NOT NULL,
+    CONSTRAINT fences_pkey PRIMARY KEY (batch)
+);
+
 CREATE TABLE checkpoints (
     name     text   NOT NULL,
     position bigint NOT NULL,

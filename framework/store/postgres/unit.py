@@ -1,0 +1,77 @@
+"""One caller's append: what is to be recorded all or nothing, and the answer to come."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from framework.errors import DuplicateEvent, OutcomeUnknown, StorageUnavailable
+from framework.store.protocol import Appended, Expected, Receipt, StreamWrite
+
+
+@attrs.define(eq=False)
+class Unit:
+    """One caller's append, all or nothing."""
+
+    writes: Sequence[StreamWrite]
+    receipts: Sequence[Receipt]
+    answer: asyncio.Future[tuple[Appended, ...]]
+    due: float
+    """When the caller is told that the database cannot be asked, by the loop's time."""
+    events: int
+    size: int
+    """The bytes of its events."""
+    is_in_doubt: bool = False
+    """It was sent, and what became of it was not heard."""
+
+    @classmethod
+    def of(cls, writes: Sequence[StreamWrite], receipts: Sequence[Receipt], within_s: float = math.inf) -> Unit:
+        """Return an append to be answered *within_s* seconds; raises for what no store takes."""
+        loop = asyncio.get_running_loop()
+        return cls(writes, receipts, loop.create_future(), loop.time() + within_s, *_measure(writes))
+
+    @property
+    def streams(self) -> Iterable[str]:
+        """The streams it writes to."""
+        return (write.stream for write in self.writes)
+
+    def succeed(self, places: tuple[Appended, ...]) -> None:
+        """Tell the caller where its events are."""
+        if not self.answer.done():
+            self.answer.set_result(places)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that nothing was recorded, or that this cannot be said."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # a caller cancelled in this very step will not look
+
+    def give_up(self, reason: str) -> None:
+        """Tell the caller that the database cannot be asked."""
+        if self.is_in_doubt:
+            command_id = self.receipts[0].command_id if self.receipts else None
+            self.fail(OutcomeUnknown(", ".join(self.streams) or "receipts", command_id))
+        else:
+            self.fail(StorageUnavailable(reason))
+
+
+def _measure(writes: Sequence[StreamWrite]) -> tuple[int, int]:
+    """Return how many events *writes* have, and how many bytes; raises for what no store takes."""
+    events = size = 0
+    for write in writes:
+        if write.expected < Expected.STREAM_EXISTS:
+            raise ValueError(f"{write.stream}: {write.expected} is neither a version nor one of Expected")
+        events += len(write.events)
+        for event in write.events:
+            size += len(event.data) + len(event.metadata)
+    if len(writes) > 1 and len({write.stream for write in writes}) < len(writes):
+        raise ValueError("a stream stands twice in one append: put its events together")
+    if events > 1:
+        ids = [event.event_id for write in writes for event in write.events]
+        if len(set(ids)) < events:
+            twice = [each for each in set(ids) if ids.count(each) > 1]
+            raise DuplicateEvent(writes[0].stream, twice)
+    return events, size
