@@ -17,6 +17,8 @@ SETTINGS = re.findall(
     r"^\| `([\w.]+)` \| ([\d,.]+)( s)? \|", (ROOT / "docs/reference/defaults.md").read_text(), re.MULTILINE
 )
 
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
 
 @pytest.mark.parametrize(("number", "tests"), PROMISES)
 def test_a_promise_names_tests_that_are_run(number: str, tests: str, collected: Collection[str]) -> None:
@@ -55,3 +57,11 @@ def test_a_handler_is_tried_over_about_five_minutes() -> None:
 
 def test_the_log_is_looked_at_every_second() -> None:
     assert POLL_SECONDS == 1
+
+
+def test_every_target_of_make_is_on_the_page_and_is_no_file() -> None:
+    page = (ROOT / "docs/how-to/work-on-it.md").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert re.findall(r"^\| `make ([a-z-]+)` \|", page, re.MULTILINE) == phony.split()
+    assert set(phony.split()) == TARGETS
