@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from framework import PostgresEventStore
-from framework.errors import StorageUnavailable
+from framework.errors import StorageUnavailable, WrongExpectedVersion
 from framework.store.postgres import lane
 from framework.testing import eventually
 from tests.store.postgres.hands import Hands, event, write
@@ -53,6 +53,34 @@ async def test_an_append_that_waits_too_long_is_told_who_holds_the_head(
     assert [type(answer) for answer in answers] == [StorageUnavailable] * 3
     assert f"the log is held by process {hands.sql.get_server_pid()} of 'a report'" in str(answers[0])
     assert appended.position == 1
+
+
+async def test_an_append_takes_no_place_beside_one_that_may_yet_be_undone(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    async with store.joining(hands.sql) as joined, hands.sql.transaction():
+        await joined.append([write("a", 0)])
+        behind = asyncio.ensure_future(store.append([write("b", 0)]))
+        waiting = asyncio.ensure_future(hands.waiting_appends(1))
+        first, _ = await asyncio.wait([behind, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        assert behind not in first
+
+    (appended,) = await behind
+
+    assert appended.position == 2
+
+
+async def test_an_append_is_judged_by_what_it_finds_when_it_has_the_head(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    async with store.joining(hands.sql) as joined, hands.sql.transaction():
+        await joined.append([write("a", 0)])
+        late = asyncio.ensure_future(store.append([write("a", 0)]))
+        await hands.waiting_appends(1)
+
+    with pytest.raises(WrongExpectedVersion):
+        await late
 
 
 async def test_status_names_who_holds_the_head_and_who_waits(store: PostgresEventStore, hands: Hands) -> None:
