@@ -21,7 +21,7 @@ from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.policies import Defaults
 from framework.process_manager import ProcessManager
 from framework.projector import Connection, Projector
-from framework.read_models import ReadModels
+from framework.read_models import ReadModels, schema_name
 from framework.router import Router
 from framework.runtime.dispatcher import Order
 from framework.runtime.engine import Engine, Wiring
@@ -266,7 +266,7 @@ def _check_names(handlers: Iterable[type | EventHandler[Any] | Projector[Any]]) 
     for handler in handlers:
         cls = handler if isinstance(handler, type) else type(handler)
         name = _handler_name(handler)
-        key = name.lower()  # a projector's name becomes that of a schema, where case does not tell
+        key = schema_name("", name, 0)  # what a projector's name becomes, where case does not tell
         if key in seen:
             raise DuplicateName("handler name", name, seen[key], cls)
         seen[key] = cls

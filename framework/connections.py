@@ -12,7 +12,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from framework.errors import StorageUnavailable
+from framework.errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
@@ -39,8 +39,21 @@ async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
 
     Of several hosts that is the primary, unless *dsn* names `target_session_attrs`. Each is given its own
     `CONNECT_SECONDS`, so that one that is silent does not keep anybody from the next. *options* are those of
-    `asyncpg.connect`. Raises one of `LOST` where none answers.
+    `asyncpg.connect`. Raises one of `LOST` where none answers, and `ConfigurationError` where *dsn* is none, or names a
+    database or a user that is not there.
     """
+    try:
+        return await _connect(dsn, options)
+    except ValueError as error:
+        # Not the DSN itself, in which there may be a password.
+        raise ConfigurationError(
+            f"the DSN is not of the form postgresql://user:password@host:port/database: {error}"
+        ) from error
+    except (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise ConfigurationError(f"the DSN names what the server does not let in: {error}") from error
+
+
+async def _connect(dsn: str, options: dict[str, Any]) -> asyncpg.Connection[Any]:
     hosts = each_host(dsn)
     if len(hosts) > 1 and "target_session_attrs" not in dsn:
         options["target_session_attrs"] = SessionAttribute.primary

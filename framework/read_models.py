@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from framework.connections import connect, create_pool, quoted, unavailable
+from framework.connections import LOST, connect, create_pool, quoted, unavailable
 from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch
 from framework.projector import Connection, Projector
 
@@ -33,11 +33,10 @@ PROGRESS_TABLE = """
     );
 """
 
-LOAD = "SELECT position, log_id FROM framework_projections.progress WHERE schema_name = $1"
+LOAD = "SELECT position, log_id, projector FROM framework_projections.progress WHERE schema_name = $1"
 LOCK = "SELECT position FROM framework_projections.progress WHERE schema_name = $1 FOR UPDATE"
 SAVE = "UPDATE framework_projections.progress SET position = $2 WHERE schema_name = $1"
 ENTER = "INSERT INTO framework_projections.progress VALUES ($1, $2, $3, $4, 0)"
-FORGET = "DELETE FROM framework_projections.progress WHERE schema_name = $1"
 
 SETUP_LOCK = 0x70726F6A6563
 """Serialises those who create schemas: CREATE … IF NOT EXISTS alone races."""
@@ -63,22 +62,13 @@ class ReadModel:
     async def open(self, log_id: UUID) -> None:
         """Create the schema and the tables if they are not there, and open the way for readers.
 
-        Raises `SchemaMismatch` if the tables were filled from another log, and `ConfigurationError` if the
-        projector's own statements fail; nothing is left of them then.
+        Raises `SchemaMismatch` if the tables were filled from another log or by another projector,
+        `ConfigurationError` if they cannot be created, of which nothing is left then, and `StorageUnavailable`.
         """
         connection = await self._connected()
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
-            await connection.execute(PROGRESS_TABLE)
-            known = await connection.fetchrow(LOAD, self.schema)
-            if known is None:
-                await self._create(connection, log_id)
-            elif known["log_id"] != log_id:
-                message = (
-                    f"projector {self.name!r}: its tables in schema {self.schema} were filled from another log:"
-                    " connect the store they belong to, or drop that schema and its row in framework_projections"
-                )
-                raise SchemaMismatch(message)
+        with unavailable(self._what, connection):
+            async with connection.transaction():
+                await self._set_up(connection, log_id)
         self._readers = await create_pool(
             self._dsn,
             READERS,
@@ -93,18 +83,18 @@ class ReadModel:
             await self._writer.close()
         self._readers = self._writer = None
 
-    async def drop(self) -> None:
-        """Remove the tables and the progress for good."""
-        connection = await self._connected()
-        async with connection.transaction():
-            await connection.execute(f"DROP SCHEMA IF EXISTS {quoted(self.schema)} CASCADE")
-            await connection.execute(FORGET, self.schema)
-
     async def position(self) -> int:
         """Return the position up to which the rows are those of the log."""
         connection = await self._connected()
         with unavailable(self._what, connection):
-            return int(await connection.fetchval(LOAD, self.schema))
+            position: int | None = await connection.fetchval(LOAD, self.schema)
+        if position is None:
+            message = (
+                f"projector {self.name!r}: its row in framework_projections.progress is gone, so nobody knows how far"
+                f" its tables have come: drop schema {self.schema}, and they are filled anew at the next start"
+            )
+            raise SchemaMismatch(message)
+        return position
 
     @asynccontextmanager
     async def advancing(self, *, position: int, expected: int) -> AsyncGenerator[Connection, None]:
@@ -143,6 +133,25 @@ class ReadModel:
                 self._writer = await connect(self._dsn, server_settings={"search_path": quoted(self.schema)})
         return self._writer
 
+    async def _set_up(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
+        await connection.execute(PROGRESS_TABLE)
+        known = await connection.fetchrow(LOAD, self.schema)
+        if known is None:
+            await self._create(connection, log_id)
+        elif known["log_id"] != log_id:
+            message = (
+                f"projector {self.name!r}: its tables in schema {self.schema} were filled from another log:"
+                " connect the store they belong to, or drop that schema and its row in framework_projections"
+            )
+            raise SchemaMismatch(message)
+        elif known["projector"] != self.name:
+            message = (
+                f"projector {self.name!r}: the tables in schema {self.schema} are those of {known['projector']!r}:"
+                " give one another name"
+            )
+            raise SchemaMismatch(message)
+
     async def _create(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
         try:
             await connection.execute(f"CREATE SCHEMA {quoted(self.schema)}")
@@ -151,12 +160,13 @@ class ReadModel:
                 f"schema {self.schema} exists but is not of projector {self.name!r}: drop it, or rename the projector"
             )
             raise SchemaMismatch(message) from error
-        if self.projector.schema:
-            try:
-                await connection.execute(self.projector.schema)
-            except asyncpg.PostgresError as error:
-                message = f"the schema of projector {self.name!r} cannot be created: {error}"
-                raise ConfigurationError(message) from error
+        try:
+            await connection.execute(self.projector.schema)
+        except LOST:
+            raise
+        except asyncpg.PostgresError as error:
+            message = f"the schema of projector {self.name!r} cannot be created: {error}"
+            raise ConfigurationError(message) from error
         await connection.execute(ENTER, self.schema, self.name, self.projector.version, log_id)
 
 

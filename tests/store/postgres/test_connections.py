@@ -11,7 +11,7 @@ import pytest
 
 from framework import PostgresEventStore, connections
 from framework.connections import connect, each_host
-from framework.errors import StorageUnavailable
+from framework.errors import ConfigurationError, StorageUnavailable
 from framework.store.postgres.database import Database, StoreConnection
 from tests.store.postgres.hands import write
 
@@ -126,3 +126,26 @@ async def test_an_append_at_a_standby_is_sent_again_to_the_primary(
 
     assert appended.position == 1
     assert [connection.is_closed() for connection in demoted] == [True]
+
+
+@pytest.mark.parametrize(
+    "dsn", ["nonsense", "http://host/database", "postgresql://host:port/database", "postgresql://host/db?sslmode=maybe"]
+)
+async def test_a_dsn_that_is_none_is_told_with_the_form_it_should_have(dsn: str) -> None:
+    with pytest.raises(ConfigurationError, match="the DSN is not of the form postgresql://user:password@host:port/"):
+        await PostgresEventStore(dsn).__aenter__()
+
+
+async def test_a_password_is_not_repeated_in_an_error() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        await connect("http://me:secret@host/database")
+
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
+    parts = urlsplit(dsn)
+    elsewhere = parts._replace(path="/no_such_database").geturl()
+
+    with pytest.raises(ConfigurationError, match="no_such_database"):
+        await PostgresEventStore(elsewhere).__aenter__()
