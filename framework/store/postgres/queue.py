@@ -19,6 +19,9 @@ from framework.store.protocol import Expected
 BATCH_EVENTS: Final = 512
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
+SMALLEST_SHARE: Final = 32
+"""So many appends go together at least, if they wait: fewer would not be worth a commit of their own."""
+
 
 class AppendQueue:
     """The appends of one store, in the order of their arrival."""
@@ -35,6 +38,8 @@ class AppendQueue:
         self._claims: dict[str, Counter[str]] = {}
         """For the streams of those held back that write to several: what they wait for. Later ones wait for it too."""
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._takers = 0
+        """Lanes that have nothing on its way, the one that is taking included."""
 
     def __len__(self) -> int:
         """Return how many appends are neither on their way nor answered."""
@@ -53,20 +58,28 @@ class AppendQueue:
 
     async def next_batch(self) -> Sequence[Unit]:
         """Return what waits, as much as goes together; nothing once closed and empty. Give it back to `settle`."""
-        while True:
-            if batch := self._take():
-                return batch
-            if self.is_closed and not self._held:
-                return ()
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(turn)
-            try:
-                await turn
-            finally:
-                if turn in self._idle:
-                    self._idle.remove(turn)
-                elif not turn.cancelled() and self._waiting:
-                    self._wake()  # whoever is cancelled in its turn leaves it to another
+        self._takers += 1
+        try:
+            while True:
+                if batch := self._take():
+                    return batch
+                if self.is_closed and not self._held:
+                    return ()
+                await self._turn()
+        finally:
+            self._takers -= 1
+            if self._waiting:
+                self._wake()  # what is left, by its share or by a cancellation, is another's
+
+    async def _turn(self) -> None:
+        """Return when there may be something to take."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(turn)
+        try:
+            await turn
+        finally:
+            if turn in self._idle:
+                self._idle.remove(turn)
 
     def settle(self, batch: Sequence[Unit]) -> None:
         """Let go of what was held back behind *batch*."""
@@ -105,10 +118,14 @@ class AppendQueue:
         """Remove from what waits as much as may be sent now. No `await` from here until its streams are marked."""
         batch: list[Unit] = []
         events = size = 0
+        # All in one batch would leave the program idle while the database works, and the database idle after that.
+        share = max(SMALLEST_SHARE, -(-len(self._waiting) // max(self._takers, 1)))
         leaves: dict[str, int | None] = {}
         """The version that a stream will have after the batch so far, None where that is not known."""
         while self._waiting:
             unit = self._waiting[0][1]
+            if len(batch) == share:
+                break
             if batch and (events + unit.events > BATCH_EVENTS or size + unit.size > BATCH_BYTES):
                 break
             place = heappop(self._waiting)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.store.postgres.queue import BATCH_BYTES, BATCH_EVENTS, AppendQueue
+from framework.store.postgres.queue import BATCH_BYTES, BATCH_EVENTS, SMALLEST_SHARE, AppendQueue
 from framework.store.postgres.unit import Unit
 from framework.store.protocol import Expected
 from tests.store.postgres.hands import event, write
@@ -80,6 +80,31 @@ async def test_what_was_held_back_goes_before_what_came_later() -> None:
     queue.settle(on_its_way)
 
     assert await batch_of(queue) == [*held, *later]
+
+
+async def test_lanes_that_are_free_share_what_waits() -> None:
+    queue = AppendQueue()
+    waiting = [unit(str(number)) for number in range(2 * SMALLEST_SHARE)]
+    lanes = [asyncio.ensure_future(queue.next_batch()) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    put(queue, *waiting)
+
+    assert await asyncio.gather(*lanes) == [waiting[:SMALLEST_SHARE], waiting[SMALLEST_SHARE:]]
+
+
+async def test_a_few_are_not_shared_and_one_free_lane_takes_all() -> None:
+    queue = AppendQueue()
+    few = [unit(str(number)) for number in range(SMALLEST_SHARE)]
+    lanes = [asyncio.ensure_future(queue.next_batch()) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    put(queue, *few)
+    assert await lanes[0] == few
+    many = [unit(f"later-{number}") for number in range(2 * SMALLEST_SHARE)]
+    put(queue, *many)
+
+    assert await lanes[1] == many
 
 
 @settings(max_examples=300, deadline=None)
