@@ -15,6 +15,9 @@ from framework import embedded
 pytest_plugins = ["tests.plugins.collected", "tests.plugins.external", "tests.plugins.servers", "pytester"]
 pytest.register_assert_rewrite("framework.testing.store_contract")
 
+PASSING_S = 0.2
+"""How long a task may be there after a test: a store that outlives the test has such as come and go."""
+
 LAST_WORDS_S = 5.0
 """How long the tasks that a test left behind may take to be cancelled."""
 
@@ -43,6 +46,8 @@ async def no_task_left_behind() -> AsyncIterator[None]:
     yield
 
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=PASSING_S)
     if left:
         for task in left:
             task.cancel()
