@@ -29,6 +29,7 @@
     │   ├── UndecodablePayload           a stored payload does not fit its class
     │   └── UnknownEventType             a stored type nobody knows
     ├── StoreError                       the store refused, or could not be asked
+    │   ├── InvalidRequest               no store can do what was asked; nothing was done
     │   ├── WrongExpectedVersion         another writer was there first
     │   ├── DuplicateEvent               an event id is taken by another content
     │   ├── ReceiptTaken                 a command id is answered already
@@ -273,6 +274,10 @@ class UnknownEventType(CodecError):
 
 class StoreError(FrameworkError):
     """The store refused, or could not be asked."""
+
+
+class InvalidRequest(StoreError, ValueError):
+    """What was asked means nothing to any store, such as a name that none can hold; nothing was done."""
 
 
 class WrongExpectedVersion(StoreError):

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import attrs
 
+from framework.store.streams import Streams
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -123,7 +125,7 @@ class LogPage:
 
     events: Sequence[StoredEvent]
     looked_to: int
-    """Everything wanted up to this position is in the page; where to go on from."""
+    """Everything wanted between where the page began and this position, inclusive, is in it; where to go on from."""
     head: int
     """The last position of the log as the page was read."""
 
@@ -138,8 +140,9 @@ class EventLog(Protocol):
         they are durable. An append that repeats one recorded before, with the same event ids, contents and receipts,
         records nothing and answers as the first did.
 
-        Raises `WrongExpectedVersion`, `StreamDeleted`, `DuplicateEvent` (an id is taken by something else) or
-        `ReceiptTaken` (a command was answered already): nothing was recorded. Raises `StorageUnavailable` where
+        Raises `WrongExpectedVersion`, `StreamDeleted`, `DuplicateEvent` (an id is taken by something else),
+        `ReceiptTaken` (a command was answered already), `InvalidRequest` (no append can be such) or `AppendRefused` (no
+        database holds such an event): nothing was recorded. Raises `StorageUnavailable` where
         nothing was recorded because the database could not be reached, and `OutcomeUnknown` where that cannot be
         said. Cancellation withdraws an append that was not sent yet; one that was sent runs to its end.
         """
@@ -154,8 +157,38 @@ class EventLog(Protocol):
         """
         ...
 
-    async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
-        """Return at most *limit* events with a position above *after*, in order, only those of *types* if given."""
+    async def read_stream_backward(
+        self, stream: str, *, before: int | None = None, limit: int = 1_000
+    ) -> Sequence[StoredEvent]:
+        """Return at most *limit* events of *stream* from its end down, or from below the version *before*.
+
+        A stream that nobody wrote to has none. Raises `StreamDeleted`.
+        """
+        ...
+
+    async def read_log(
+        self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None, prefix: str = ""
+    ) -> LogPage:
+        """Return at most *limit* events with a position above *after*, in order.
+
+        Only those of *types* if given, and only of streams whose names begin with *prefix*. A page looks at a bounded
+        part of the log, so that one of rare events may be short, or empty, far from the head: `looked_to` says where
+        to go on. Deleted streams are in the log like any other.
+        """
+        ...
+
+    async def read_log_backward(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 1_000,
+        types: Collection[str] | None = None,
+        prefix: str = "",
+    ) -> LogPage:
+        """Return at most *limit* events from the head down, or from below the position *before*.
+
+        As `read_log` otherwise; `looked_to` is 1 when there is nothing more to come, and else where to go on *before*.
+        """
         ...
 
     async def head(self) -> int:
@@ -171,6 +204,77 @@ class EventLog(Protocol):
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
+        ...
+
+    async def prune_receipts(self, before: datetime) -> int:
+        """Forget the receipts written before that moment, and say how many.
+
+        Those of commands that a process has yet to send stay: sent again, such a command must find its answer. It is
+        done a part at a time, and cancellation leaves done what is done.
+        """
+        ...
+
+
+class History(Protocol):
+    """The log looked into otherwise than in its order."""
+
+    async def read_events(self, event_ids: Collection[UUID]) -> Sequence[StoredEvent]:
+        """Return the events there are under *event_ids*, in the order of the log."""
+        ...
+
+    async def read_correlated(
+        self, correlation_id: UUID, *, after: int = 0, limit: int = 1_000
+    ) -> Sequence[StoredEvent]:
+        """Return at most *limit* of what one first command led to: its events with positions above *after*, in order.
+
+        Their causes make a tree of them.
+        """
+        ...
+
+    async def position_at(self, moment: datetime) -> int:
+        """Return the last position that was recorded at *moment* or before; 0 if none was."""
+        ...
+
+    async def version_at(self, stream: str, moment: datetime) -> int:
+        """Return the version that *stream* had at *moment*; 0 if it had no events yet. Raises `StreamDeleted`."""
+        ...
+
+
+class Snapshot(NamedTuple):
+    """A state as it was after one event of its stream: a shortcut, and never the only copy of anything."""
+
+    stream: str
+    version: int
+    """The version of the last event that is folded into it."""
+    state_type: str
+    state_version: int
+    """Of the state's own shape: a snapshot of another shape is passed over, not read."""
+    state: bytes
+    """A JSON document."""
+    taken_at: datetime
+
+
+class Snapshots(Protocol):
+    """States kept beside their streams, so that not every event has to be folded again."""
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep *snapshot*, in the place of the one there may be of that type, shape and version.
+
+        Raises `WrongExpectedVersion` if its stream has not come to its version, and `StreamDeleted`.
+        """
+        ...
+
+    async def load_snapshot(
+        self, stream: str, state_type: str, state_version: int, *, until: int | None = None
+    ) -> Snapshot | None:
+        """Return the latest snapshot of that type and shape, at most at version *until*; None if there is none.
+
+        A deleted stream has none.
+        """
+        ...
+
+    async def delete_snapshots(self, stream: str, *, until: int | None = None) -> None:
+        """Forget the snapshots of *stream*, those of versions up to *until* if it is given."""
         ...
 
 
@@ -268,7 +372,7 @@ class ProcessStore(Protocol):
         ...
 
 
-class EventStore(EventLog, Checkpoints, ProcessStore, Protocol):
+class EventStore(EventLog, History, Streams, Snapshots, Checkpoints, ProcessStore, Protocol):
     """All that an application needs to remember with. Open inside `async with`."""
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 from framework.errors import StorageUnavailable
 from framework.store.memory import MemoryEventStore
-from framework.store.protocol import EventStore, StreamWrite
+from framework.store.protocol import EventStore
 from framework.testing.clock import ManualClock
 from framework.testing.store_contract import StoreContract, log_of, new_event, new_events, write
 
@@ -93,31 +93,3 @@ def test_two_stores_are_two_logs_even_by_one_clock() -> None:
 
 def test_there_is_no_database_behind_it() -> None:
     assert MemoryEventStore().read_database is None
-
-
-@pytest.mark.parametrize("stream", ["", "a\0b", "a\ud800b"])
-async def test_a_name_no_database_can_hold_is_refused(stream: str) -> None:
-    store = MemoryEventStore()
-
-    with pytest.raises(ValueError, match=r"no name for a stream|surrogates not allowed"):
-        await store.append([StreamWrite(stream, 0, new_events(1))])
-
-    assert await store.head() == 0
-
-
-@pytest.mark.parametrize("data", [b'"\\u0000"', b'{"a": "x\\\\\\u0000"}'])
-async def test_a_nul_in_text_is_refused(data: bytes) -> None:
-    store = MemoryEventStore()
-
-    with pytest.raises(ValueError, match="NUL"):
-        await write(store, "s", new_event()._replace(data=data))
-
-    assert await store.head() == 0
-
-
-async def test_a_backslash_before_u0000_is_text_like_any_other() -> None:
-    store = MemoryEventStore()
-
-    await write(store, "s", new_event("\\u0000"))
-
-    assert await store.head() == 1

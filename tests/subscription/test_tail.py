@@ -34,8 +34,10 @@ class WatchedStore(MemoryEventStore):
         self.reading = asyncio.Semaphore(0)
         """Released once for every read that reaches the gate."""
 
-    async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
-        page = await super().read_log(after=after, limit=limit, types=types)
+    async def read_log(
+        self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None, prefix: str = ""
+    ) -> LogPage:
+        page = await super().read_log(after=after, limit=limit, types=types, prefix=prefix)
         self.reading.release()
         await self.gate.wait()
         self.reads += 1

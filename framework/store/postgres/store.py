@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
-from framework.errors import ProgressMoved, StorageUnavailable
+import asyncpg
+
+from framework.connections import describe
+from framework.errors import ConfigurationError, InvalidRequest, ProgressMoved, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.database import Connection, Database
 from framework.store.postgres.listener import Listener
+from framework.store.postgres.reading import Reading
+from framework.store.postgres.snapshots import SnapshotTable
 from framework.store.postgres.status import Status, head_sessions
 from framework.store.postgres.stream_reader import StreamReader
+from framework.store.postgres.streams import StreamList
 from framework.store.postgres.transaction import (
     JoinedTransaction,
     Surroundings,
@@ -30,24 +35,25 @@ from framework.store.postgres.transaction import (
 from framework.store.protocol import (
     Appended,
     InstanceRow,
-    LogPage,
     OutboxRow,
     ProcessChange,
     Receipt,
     StoredEvent,
     StreamWrite,
 )
+from framework.store.validation import check_limit, check_moment, check_text
 
 if TYPE_CHECKING:
     from framework.connections import Connection as AnyConnection
 
-WINDOW: Final = 100_000
-"""Positions that one page of a filtered read looks at, at most: a rare type must not make a page slow."""
+PRUNED_AT_ONCE: Final = 10_000
+"""Receipts forgotten in one transaction."""
 
-NO_END: Final = sys.maxsize
+LONGEST_SCHEMA: Final = 63
+"""Bytes in the name of a schema: PostgreSQL cuts longer ones off without a word."""
 
 
-class PostgresEventStore:
+class PostgresEventStore(Reading, StreamList, SnapshotTable):
     """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
 
     Reads go through a pool; appends have connections of their own, since one that waits for reads to finish would make
@@ -69,6 +75,10 @@ class PostgresEventStore:
         database is answered with an error after *give_up_after_s* seconds. A caller's own transaction may keep the
         others from appending for *hold_at_most*.
         """
+        if not 0 < len(schema.encode()) <= LONGEST_SCHEMA or "\0" in schema:
+            raise ConfigurationError(
+                f"schema {schema!r} cannot be: give it a name of 1 to {LONGEST_SCHEMA} bytes, and without NUL"
+            )
         self._database = database if isinstance(database, Database) else Database(database)
         self._schema = schema
         self._migrate = migrate
@@ -194,23 +204,11 @@ class PostgresEventStore:
         self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000
     ) -> Sequence[StoredEvent]:
         """Return at most *limit* events of *stream* in order, those with `after < version <= until`."""
+        check_text("a stream", stream)
+        check_limit(limit)
         if self._reader is None:
             raise StorageUnavailable("the store is not open")
         return await self._reader.read(stream, after=after, until=until, limit=limit)
-
-    async def read_log(self, *, after: int = 0, limit: int = 1_000, types: Collection[str] | None = None) -> LogPage:
-        """Return at most *limit* events with a position above *after*, in order, only those of *types* if given."""
-        after = max(after, 0)
-        if types is None:
-            end = NO_END
-            rows = await self._fetch(statements.READ_LOG, after, limit)
-        else:
-            end = after + max(WINDOW, limit)
-            rows = await self._fetch(statements.READ_LOG_OF_TYPES, after, limit, list(types), end)
-        head: int = rows[0]["head"]
-        events = [StoredEvent(*row[1:]) for row in rows if row["position"] is not None]
-        is_full = len(events) == limit and events
-        return LogPage(events, events[-1].position if is_full else max(min(head, end), after), head)
 
     async def head(self) -> int:
         """Return the last position of the log; 0 for an empty one."""
@@ -226,6 +224,14 @@ class PostgresEventStore:
         """Return the receipts there are for *command_ids*."""
         rows = await self._fetch(statements.RECEIPTS, list(command_ids))
         return {row["command_id"]: Receipt(*row) for row in rows}
+
+    async def prune_receipts(self, before: datetime) -> int:
+        """Forget the receipts written before that moment, and say how many; not those that a process still needs."""
+        check_moment(before)
+        pruned = 0
+        while rows := await self._fetch(statements.PRUNE_RECEIPTS, before, PRUNED_AT_ONCE):
+            pruned += len(rows)
+        return pruned
 
     # Checkpoints -------------------------------------------------------------------------------------
 
@@ -286,8 +292,11 @@ class PostgresEventStore:
         await self._fetch(statements.PARK, row.process, row.command_id, reason)
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        async with self._session() as connection:
-            return await connection.fetch(statement, *arguments)
+        try:
+            async with self._session() as connection:
+                return await connection.fetch(statement, *arguments)
+        except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
+            raise InvalidRequest(f"the database cannot hold this, nor be asked for it: {describe(error)}") from error
 
     def _session(self) -> AbstractAsyncContextManager[Connection]:
         if self._main is None:

@@ -8,7 +8,6 @@ appends there is no timer: an idle store reads at once, a busy one as much toget
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -16,9 +15,11 @@ from typing import Any, Final
 import asyncpg
 import attrs
 
-from framework.errors import StorageUnavailable
+from framework.errors import InvalidRequest, StorageUnavailable
+from framework.store.postgres.reading import open_stream, records, records_behind_first
 from framework.store.postgres.statements import READ_STREAM, READ_STREAMS
 from framework.store.protocol import StoredEvent
+from framework.store.validation import HIGHEST, within
 
 LANES: Final = 2
 """Groups on their way at once."""
@@ -28,8 +29,6 @@ TOGETHER: Final = 256
 
 FIRST_LOOK: Final = 64
 """Events of a stream read in a group; who wants more, and finds that there is more, reads the rest alone."""
-
-NO_END: Final = sys.maxsize
 
 Fetch = Callable[..., Awaitable[list[Any]]]
 """Runs a statement with its arguments; raises `StorageUnavailable`."""
@@ -63,15 +62,15 @@ class StreamReader:
 
     async def read(self, stream: str, *, after: int, until: int | None, limit: int) -> Sequence[StoredEvent]:
         """Return at most *limit* events of *stream* in order. Cancellation withdraws the read."""
-        end = NO_END if until is None else until
-        read = Read(stream, after, end, asyncio.get_running_loop().create_future())
+        end = HIGHEST if until is None else within(until)
+        read = Read(stream, within(after), end, asyncio.get_running_loop().create_future())
         self._waiting.append(read)
         self._begin()
-        events = await read.answer
+        events = open_stream(stream, await read.answer)
         if len(events) < FIRST_LOOK or limit <= FIRST_LOOK:
             return events[:limit]
-        rows = await self._fetch(READ_STREAM, stream, events[-1].version, end, limit - FIRST_LOOK)
-        return [*events, *(StoredEvent(*row) for row in rows)]
+        rows = await self._fetch(READ_STREAM, stream, events[-1].version, limit - FIRST_LOOK, end)
+        return events + open_stream(stream, records(rows))
 
     async def run(self) -> None:
         """Own the groups under way until cancelled; those who wait then are told that the store is closed."""
@@ -114,7 +113,7 @@ class StreamReader:
         except StorageUnavailable as error:
             for read in group:
                 read.fail(error)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, UnicodeError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, InvalidRequest) as error:
             # Among them is a name that the database does not take: each alone, so that it fails alone.
             if len(group) == 1:
                 group[0].fail(error)
@@ -123,9 +122,9 @@ class StreamReader:
                     await self._read_together((read,))
         else:
             found: list[list[StoredEvent]] = [[] for _ in group]
-            for row in rows:
+            for row, event in zip(rows, records_behind_first(rows), strict=True):
                 number: int = row["number"]
-                found[number - 1].append(StoredEvent(*row[1:]))
+                found[number - 1].append(event)
             for read, events in zip(group, found, strict=True):
                 if not read.answer.done():
                     read.answer.set_result(events)

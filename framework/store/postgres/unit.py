@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from framework.errors import DuplicateEvent, OutcomeUnknown, StorageUnavailable
-from framework.store.protocol import Appended, Expected, Receipt, StreamWrite
+from framework.errors import OutcomeUnknown, StorageUnavailable
+from framework.store.protocol import Appended, Receipt, StreamWrite
+from framework.store.validation import check_append
 
 
 @attrs.define(eq=False)
@@ -31,7 +32,7 @@ class Unit:
     def of(cls, writes: Sequence[StreamWrite], receipts: Sequence[Receipt], within_s: float = math.inf) -> Unit:
         """Return an append to be answered *within_s* seconds; raises for what no store takes."""
         loop = asyncio.get_running_loop()
-        return cls(writes, receipts, loop.create_future(), loop.time() + within_s, *_measure(writes))
+        return cls(writes, receipts, loop.create_future(), loop.time() + within_s, *check_append(writes, receipts))
 
     @property
     def streams(self) -> Iterable[str]:
@@ -56,22 +57,3 @@ class Unit:
             self.fail(OutcomeUnknown(", ".join(self.streams) or "receipts", command_id))
         else:
             self.fail(StorageUnavailable(reason))
-
-
-def _measure(writes: Sequence[StreamWrite]) -> tuple[int, int]:
-    """Return how many events *writes* have, and how many bytes; raises for what no store takes."""
-    events = size = 0
-    for write in writes:
-        if write.expected < Expected.STREAM_EXISTS:
-            raise ValueError(f"{write.stream}: {write.expected} is neither a version nor one of Expected")
-        events += len(write.events)
-        for event in write.events:
-            size += len(event.data) + len(event.metadata)
-    if len(writes) > 1 and len({write.stream for write in writes}) < len(writes):
-        raise ValueError("a stream stands twice in one append: put its events together")
-    if events > 1:
-        ids = [event.event_id for write in writes for event in write.events]
-        if len(set(ids)) < events:
-            twice = [each for each in set(ids) if ids.count(each) > 1]
-            raise DuplicateEvent(writes[0].stream, twice)
-    return events, size

@@ -21,14 +21,22 @@ import pytest
 from framework.errors import StoreError
 from framework.store.protocol import EventStore
 from framework.testing.store_contract.appending import AppendContract
+from framework.testing.store_contract.backward import BackwardContract
+from framework.testing.store_contract.bad_input import BadInputContract
 from framework.testing.store_contract.checkpoints import CheckpointContract
 from framework.testing.store_contract.concurrency import ConcurrencyContract
+from framework.testing.store_contract.deleting import DeleteContract
 from framework.testing.store_contract.expectations import ExpectationContract
+from framework.testing.store_contract.filtering import FilterContract
+from framework.testing.store_contract.going_through import PagesContract
+from framework.testing.store_contract.history import HistoryContract
 from framework.testing.store_contract.parts import log_of, new_event, new_events, new_receipt, write, write_to
 from framework.testing.store_contract.processes import ProcessContract
 from framework.testing.store_contract.reading import ReadContract
 from framework.testing.store_contract.receipts import ReceiptContract
 from framework.testing.store_contract.repeats import RepeatContract
+from framework.testing.store_contract.snapshots import SnapshotContract
+from framework.testing.store_contract.streams import StreamContract
 from framework.testing.store_contract.waiting import WaitContract
 
 __all__ = ["StoreContract", "log_of", "new_event", "new_events", "new_receipt", "write", "write_to"]
@@ -40,6 +48,14 @@ class StoreContract(
     RepeatContract,
     ReceiptContract,
     ReadContract,
+    BackwardContract,
+    FilterContract,
+    PagesContract,
+    HistoryContract,
+    StreamContract,
+    DeleteContract,
+    SnapshotContract,
+    BadInputContract,
     WaitContract,
     ConcurrencyContract,
     CheckpointContract,

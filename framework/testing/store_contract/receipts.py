@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from framework.clock import new_id
@@ -11,17 +13,21 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.store.protocol import (
+    Appended,
     EventStore,
 )
 from framework.testing.store_contract.parts import (
     OnAStore,
+    advance,
     as_json,
     contents_of,
     log_of,
+    new_command,
     new_event,
     new_events,
     new_receipt,
     value_of,
+    write,
     write_to,
 )
 
@@ -136,3 +142,53 @@ class ReceiptContract(OnAStore):
             await write_to(store, new_events(1), receipt, expected=3)
 
         assert not await store.receipts([receipt.command_id])
+
+    async def test_receipts_older_than_a_moment_are_pruned(self, store: EventStore) -> None:
+        old, new = new_receipt(), new_receipt("t")
+        first = await write_to(store, new_events(1), old)
+        moment = await moment_after(store, first)
+        await write_to(store, new_events(1), new, stream="t")
+
+        assert await store.prune_receipts(moment) == 1
+        assert await store.prune_receipts(moment) == 0
+
+        assert await store.receipts([old.command_id, new.command_id]) == {new.command_id: new}
+        assert await store.head() >= 2, "the events stay"
+
+    async def test_receipts_of_commands_that_wait_to_be_sent_are_not_pruned(self, store: EventStore) -> None:
+        command, receipt = new_command(), new_receipt(count=0)
+        await store.append((), [receipt, receipt._replace(command_id=command.command_id)])
+        await advance(store, command)
+        moment = datetime.now(UTC) + timedelta(days=1)
+
+        assert await store.prune_receipts(moment) == 1
+        assert set(await store.receipts([receipt.command_id, command.command_id])) == {command.command_id}
+
+        await store.settle("p", [command.command_id])
+        assert await store.prune_receipts(moment) == 1
+
+    async def test_the_id_of_a_pruned_receipt_is_free_again(self, store: EventStore) -> None:
+        receipt = new_receipt(count=0)
+        await store.append((), [receipt])
+        await store.prune_receipts(datetime.now(UTC) + timedelta(days=1))
+
+        await store.append((), [receipt._replace(digest=b"another")])
+
+        kept = await store.receipts([receipt.command_id])
+        assert kept[receipt.command_id].digest == b"another"
+
+    async def test_where_nothing_is_old_nothing_is_pruned(self, store: EventStore) -> None:
+        receipt = new_receipt(count=0)
+        await store.append((), [receipt])
+
+        assert await store.prune_receipts(datetime(1970, 1, 1, tzinfo=UTC)) == 0
+        assert await store.receipts([receipt.command_id])
+
+
+async def moment_after(store: EventStore, appended: Appended) -> datetime:
+    """Return a moment after *appended* that no later append is before, once the store's clock has passed it."""
+    assert appended.recorded_at is not None
+    moment = appended.recorded_at + timedelta(microseconds=1)
+    while (await write(store, "clock", new_event())).recorded_at == appended.recorded_at:
+        pass
+    return moment

@@ -1,0 +1,14 @@
+"""What the parts of the store have in common: they ask one database."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+
+class Asking(ABC):
+    """A part of the store, which brings the way to the database."""
+
+    @abstractmethod
+    async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """Return the rows of *statement*; raises `StorageUnavailable`."""

@@ -1,0 +1,13 @@
+-- $1: the position to begin before; $2: how many at most.
+-- Every row begins with the head as it was at the same moment; an empty page is one row of it, the rest NULL.
+SELECT h.position AS head, e.*
+  FROM head AS h
+  LEFT JOIN LATERAL (
+      SELECT e.position, e.stream, e.version, e.event_id, e.event_type, e.type_version, e.data, e.metadata,
+             e.correlation_id, e.causation_id, e.recorded_at
+        FROM events AS e
+       WHERE e.position < $1
+       ORDER BY e.position DESC
+       LIMIT $2
+  ) AS e ON true
+ ORDER BY e.position DESC

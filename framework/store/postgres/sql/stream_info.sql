@@ -1,0 +1,2 @@
+-- $1: a stream. No row: it has no events.
+SELECT * FROM describe_stream($1)

@@ -1,0 +1,15 @@
+-- Streams by their first event: $1, $2: look at the positions above the one and up to the other; $3: what a name must contain;
+-- $4: how many at most; $5: 1 for those at the lowest positions, -1 for those at the highest.
+SELECT i.*
+  FROM (
+      SELECT e.position, e.stream
+        FROM events AS e
+       WHERE e.position > $1
+         AND e.position <= $2
+         AND e.version = 1
+         AND strpos(e.stream, $3) > 0
+       ORDER BY e.position * $5
+       LIMIT $4
+  ) AS f
+ CROSS JOIN LATERAL describe_stream(f.stream) AS i
+ ORDER BY f.position * $5

@@ -1,0 +1,27 @@
+-- Streams by how many events they have: $1: the name to begin behind; $2: how many names to look at; $3: what a name must
+-- contain; $4: how many streams at most; $5: 1 for those with the fewest, -1 for those with the most; $6, $7: the number
+-- and the name to begin behind.
+-- Every row begins with the last name looked at, NULL where there is none; no stream found is one row of it, the rest NULL.
+WITH RECURSIVE names (stream, number) AS (
+    (SELECT e.stream, 1 FROM events AS e WHERE e.stream > $1 ORDER BY e.stream LIMIT 1)
+     UNION ALL
+    SELECT e.stream, n.number + 1
+      FROM names AS n
+     CROSS JOIN LATERAL (
+         SELECT e.stream FROM events AS e WHERE e.stream > n.stream ORDER BY e.stream LIMIT 1
+     ) AS e
+     WHERE n.number < $2
+)
+SELECT l.stream AS looked_to, i.*
+  FROM (SELECT max(n.stream) AS stream FROM names AS n) AS l
+  LEFT JOIN LATERAL (
+      SELECT v.stream
+        FROM (
+            SELECT n.stream, current_version(n.stream) * $5 AS key FROM names AS n WHERE strpos(n.stream, $3) > 0
+        ) AS v
+       WHERE (v.key, v.stream) > ($6 * $5, $7)
+       ORDER BY v.key, v.stream
+       LIMIT $4
+  ) AS f ON true
+  LEFT JOIN LATERAL describe_stream(f.stream) AS i ON true
+ ORDER BY i.version * $5, i.stream
