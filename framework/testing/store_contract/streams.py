@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from framework.errors import InvalidRequest
@@ -79,41 +81,37 @@ class StreamContract(OnAStore):
             page = await store.list_streams(order=order, descending=descending)
             assert [await store.stream_info(info.stream) for info in page.streams] == list(page.streams)
 
-    @pytest.mark.parametrize("size", [1, 2, 4, 5])
-    @pytest.mark.parametrize(("order", "descending"), ORDERS)
-    async def test_streams_are_listed_in_pages(
-        self, store: EventStore, order: StreamOrder, descending: bool, size: int
-    ) -> None:
+    @pytest.mark.parametrize(("size", "sizes"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (4, [4, 1]), (5, [5])])
+    async def test_streams_are_listed_in_pages(self, store: EventStore, size: int, sizes: list[int]) -> None:
         await write_streams(store)
 
-        found: list[str] = []
-        sizes: list[int] = []
-        cursor: str | None = None
-        for _ in range(-(-5 // size)):
-            page = await store.list_streams(order=order, descending=descending, cursor=cursor, limit=size)
-            found += [info.stream for info in page.streams]
-            sizes.append(len(page.streams))
-            cursor = page.next
+        for order, descending in ORDERS:
+            pages: list[list[str]] = []
+            cursor: str | None = None
+            for _ in sizes:
+                page = await store.list_streams(order=order, descending=descending, cursor=cursor, limit=size)
+                pages.append([info.stream for info in page.streams])
+                cursor = page.next
 
-        assert cursor is None, "the last page says that it is"
-        assert found == (IN_ORDER_DOWN if descending else IN_ORDER)[order]
-        assert all(each == size for each in sizes[:-1])
+            assert cursor is None, "the last page says that it is"
+            assert [len(page) for page in pages] == sizes
+            assert [*chain.from_iterable(pages)] == (IN_ORDER_DOWN if descending else IN_ORDER)[order]
 
     @pytest.mark.parametrize(
         ("search", "streams"),
         [("", 5), ("a", 2), ("_", 1), ("%", 1), ("a%", 1), ("A", 0), ("ä", 1), ("\\", 0), ("'", 0), ("b", 1)],
     )
-    @pytest.mark.parametrize(("order", "descending"), ORDERS)
     async def test_streams_are_searched_by_a_part_of_their_names_to_the_letter(
-        self, store: EventStore, order: StreamOrder, descending: bool, search: str, streams: int
+        self, store: EventStore, search: str, streams: int
     ) -> None:
         await write_streams(store)
 
-        page = await store.list_streams(order=order, descending=descending, search=search)
+        for order, descending in ORDERS:
+            page = await store.list_streams(order=order, descending=descending, search=search)
 
-        expected = [name for name in (IN_ORDER_DOWN if descending else IN_ORDER)[order] if search in name]
-        assert len(expected) == streams
-        assert [info.stream for info in page.streams] == expected
+            expected = [name for name in (IN_ORDER_DOWN if descending else IN_ORDER)[order] if search in name]
+            assert len(expected) == streams
+            assert [info.stream for info in page.streams] == expected
 
     async def test_streams_are_searched_in_pages(self, store: EventStore) -> None:
         for number in range(12):
