@@ -174,6 +174,7 @@ _dict = exactly(dict)
 
 def _union_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
     members = members_of(declared)
+    may_be_none = NoneType in members
     tagged: dict[Any, Any] = {
         get_origin(each) or each: converter.get_unstructure_hook(each) for each in members if is_attrs(each)
     }
@@ -181,7 +182,7 @@ def _union_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], Any
     is_several = len(tagged) > 1
 
     def encode(value: Any) -> Any:
-        if value is None and NoneType in members:
+        if may_be_none and is_exactly(NoneType, value):
             return None
         if (hook := tagged.get(type(value))) is not None:
             return {"$type": type(value).__name__, **hook(value)} if is_several else hook(value)
@@ -197,13 +198,14 @@ def _union_in(declared: Any, converter: cattrs.Converter) -> Callable[[Any], Any
 
 def _union_out(declared: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     members = members_of(declared)
+    may_be_none = NoneType in members
     tagged = {each.__name__: (each, converter.get_structure_hook(each)) for each in members if is_attrs(each)}
     others = [
         (each, converter.get_structure_hook(each)) for each in members if not is_attrs(each) and each is not NoneType
     ]
 
     def decode(value: Any, _: Any) -> Any:
-        if is_exactly(NoneType, value) and NoneType in members:
+        if may_be_none and is_exactly(NoneType, value):
             return None
         if tagged and is_exactly(dict, value):
             name = value.get("$type") if len(tagged) > 1 else next(iter(tagged))

@@ -20,9 +20,6 @@ from framework.errors import FrameworkError
 LONGEST_INT_BITS = 4_096
 """Beyond this an int is no number of any domain, and PostgreSQL's numeric comes to its end."""
 
-ZONED = re.compile(r"(.+)\[(.+)\]")
-"""A moment with the name of its zone behind it, as RFC 9557 writes it."""
-
 DURATION = re.compile(r"(-?)P(\d+)DT(\d+)\.(\d{6})S")
 
 
@@ -121,6 +118,7 @@ def _datetime_in(value: Any) -> str:
         text: str = value.isoformat()
         return text
     # Days and hours are added otherwise in a zone than at the offset it has just now: the zone is kept.
+    # Its name stands behind the moment, as RFC 9557 has it.
     text = f"{value.isoformat()}[{getattr(value.tzinfo, 'key', None)}]"
     if type(value.tzinfo) is not ZoneInfo or not _comes_back(value, text):
         raise unfit(value, "a moment of a zone from zoneinfo, or at an offset: value.astimezone(UTC) is one")
@@ -136,16 +134,16 @@ def _comes_back(value: datetime, text: str) -> bool:
 
 
 def _datetime_out(value: Any) -> datetime:
-    zoned = ZONED.fullmatch(_text(value))
-    moment = datetime.fromisoformat(zoned[1] if zoned else value)
+    text, bracket, name = _text(value).removesuffix("]").partition("[")
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise unfit(value, "a datetime with a time zone")
-    if zoned is None:
+    if not bracket:
         return moment
     try:
-        zone = ZoneInfo(zoned[2])
+        zone = ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise unfit(zoned[2], "a zone that is known here: the package tzdata brings them all") from None
+        raise unfit(name, "a zone that is known here: the package tzdata brings them all") from None
     return moment.astimezone(zone)  # by way of UTC, so that in an hour that the clocks show twice it is the right one
 
 
