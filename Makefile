@@ -12,7 +12,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(
 SLOW := faults embedded bench mutants typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format lint types layers test test-fast test-pythons external mutants bench clean
+.PHONY: help demo check format lint types layers test test-fast test-pythons external mutants schema bench clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ test-pythons: $(VENV)/.dev ## Run these on the other Pythons, those of 3.11 to 3
 
 external: $(VENV)/.dev ## Run the tests that need pgbouncer or an older PostgreSQL, which must be installed
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --external
+
+schema: $(VENV)/.dev ## Write schema.sql anew from the migrations
+	$(BIN)/python -m tests.store.postgres.schema_sql
 
 bench: $(VENV)/.dev ## Measure, beside what it is compared with: ONLY=name,name some rows, FULL=1 longer, PROFILE=1 where the time goes
 	ONLY='$(ONLY)' FULL='$(FULL)' PROFILE='$(PROFILE)' $(BIN)/python -m bench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -60,11 +60,8 @@ async def _connect(dsn: str, options: dict[str, Any]) -> asyncpg.Connection[Any]
     options.setdefault("timeout", CONNECT_SECONDS)
     connection: asyncpg.Connection[Any]
     for host in hosts[:-1]:
-        try:
+        with suppress(*LOST):
             connection = await asyncpg.connect(host, **options)
-        except LOST:
-            continue
-        else:
             return connection
     connection = await asyncpg.connect(hosts[-1], **options)
     return connection

@@ -57,7 +57,11 @@ STREAM_INFO: Final = _read("stream_info")
 TAKE_PLACE: Final = _read("take_place")
 VERSION_AT: Final = _read("version_at")
 
-FUNCTIONS: Final = tuple(
-    map(_read, ("current_version", "meets_expectation", "append_events", "delete_stream", "describe_stream"))
-)
-"""Created anew by every migration, so that they are those of the code that runs."""
+FUNCTIONS: Final = {
+    name: _read(name)
+    for name in ("current_version", "meets_expectation", "append_events", "delete_stream", "describe_stream")
+}
+"""Created anew by every migration that finds other ones, so that they are those of the code that runs."""
+
+SCHEMA: Final = _read("schema")
+"""All of it as it is now, to be read; what runs are the migrations."""

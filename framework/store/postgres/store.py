@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from framework.connections import describe
-from framework.errors import ConfigurationError, InvalidRequest, ProgressMoved, StorageUnavailable
+from framework.errors import InvalidRequest, ProgressMoved, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 PRUNED_AT_ONCE: Final = 10_000
 """Receipts forgotten in one transaction."""
 
-LONGEST_SCHEMA: Final = 63
-"""Bytes in the name of a schema: PostgreSQL cuts longer ones off without a word."""
-
 
 class PostgresEventStore(Reading, StreamList, SnapshotTable):
     """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
@@ -75,10 +72,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable):
         database is answered with an error after *give_up_after_s* seconds. A caller's own transaction may keep the
         others from appending for *hold_at_most*.
         """
-        if not 0 < len(schema.encode()) <= LONGEST_SCHEMA or "\0" in schema:
-            raise ConfigurationError(
-                f"schema {schema!r} cannot be: give it a name of 1 to {LONGEST_SCHEMA} bytes, and without NUL"
-            )
+        tables.check_name(schema)
         self._database = database if isinstance(database, Database) else Database(database)
         self._schema = schema
         self._migrate = migrate

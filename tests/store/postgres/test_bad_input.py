@@ -37,7 +37,7 @@ async def test_a_schema_may_have_a_name_that_is_sql(dsn: str, schema: str) -> No
         await connection.close()
 
 
-@pytest.mark.parametrize("schema", ["", "a\0b", "x" * 64, "ä" * 32])
+@pytest.mark.parametrize("schema", ["", "a\0b", "x" * 64, "ä" * 32, "\ud800"])
 def test_a_name_no_schema_can_have_is_refused_when_the_store_is_made(schema: str) -> None:
     with pytest.raises(ConfigurationError, match="schema"):
         PostgresEventStore("postgresql://127.0.0.1:1/nowhere", schema=schema)

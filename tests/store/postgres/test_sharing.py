@@ -12,6 +12,7 @@ import pytest
 from framework import PostgresEventStore
 from framework.connections import quoted
 from framework.errors import ProgressMoved, StorageUnavailable
+from framework.store.postgres import database as stores_database
 from framework.store.postgres.database import Database, StoreConnection
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, Receipt
 from tests.store.postgres.hands import event, write
@@ -142,3 +143,17 @@ async def test_a_store_that_is_closed_leaves_the_connections_to_the_others(dsn: 
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE")
         finally:
             await connection.close()
+
+
+async def test_behind_a_transaction_pooler_nothing_is_remembered_from_one_transaction_to_the_next(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forget(connection: StoreConnection) -> None:
+        await connection.execute("DISCARD ALL")
+
+    monkeypatch.setattr(stores_database, "_leave_as_it_is", forget)
+    database = Database(dsn, transaction_pooler=True, max_readers=1)
+    async with PostgresEventStore(database, schema=schema) as store:
+        await write_everything(store, "a")
+
+        assert await read_everything(store) == _expected(store.log_id, "a")
