@@ -34,9 +34,9 @@ class EventTypes:
             message = f"{cls.__name__} is no event that an aggregate, handler, process or projector here declares"
             raise ConfigurationError(message) from None
 
-    def class_of(self, name: str, version: int, where: str) -> type:
-        """Return the class of the stored type *name*; raises `UnknownEventType`, saying *where* it was met."""
+    def class_of(self, name: str, version: int, stream: str, at: int) -> type:
+        """Return the class of the stored type *name*; raises `UnknownEventType`, met in *stream* at version *at*."""
         cls = self._by_name.get(name)
         if cls is None or version != self._by_class[cls][1]:
-            raise UnknownEventType(name, version, where)
+            raise UnknownEventType(name, version, f"{stream} version {at}")
         return cls

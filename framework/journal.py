@@ -100,9 +100,7 @@ class Journal:
 
     def decode(self, stored: StoredEvent) -> Any:
         """Return the event that *stored* holds; raises `UnknownEventType` or `UndecodablePayload`."""
-        cls: type[Any] = self.types.class_of(
-            stored.type, stored.type_version, f"{stored.stream} version {stored.version}"
-        )
+        cls: type[Any] = self.types.class_of(stored.type, stored.type_version, stored.stream, stored.version)
         return self.codec.decode(cls, stored.data)
 
     def _item(self, stored: StoredEvent) -> Item:
@@ -113,16 +111,17 @@ class Journal:
 
     def record(self, stored: StoredEvent) -> Recorded[Any]:
         """Return the event that *stored* holds with all that is known about it."""
+        # By place and not by name: this is done for every event that anybody reads.
         return Recorded(
-            data=self.decode(stored),
-            event_id=stored.event_id,
-            type=stored.type,
-            type_version=stored.type_version,
-            stream=stored.stream,
-            version=stored.version,
-            position=stored.position,
-            recorded_at=stored.recorded_at,
-            metadata=self.codec.decode_metadata(stored.metadata),
-            correlation_id=stored.correlation_id,
-            causation_id=stored.causation_id,
+            self.decode(stored),
+            stored.event_id,
+            stored.type,
+            stored.type_version,
+            stored.stream,
+            stored.version,
+            stored.position,
+            stored.recorded_at,
+            self.codec.decode_metadata(stored.metadata),
+            stored.correlation_id,
+            stored.causation_id,
         )

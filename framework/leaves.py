@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import attrs
+import msgspec
 
 from framework.errors import FrameworkError
 
@@ -90,11 +91,17 @@ def _float_out(value: Any) -> float:
     raise unfit(value, "a number")
 
 
-def _uuid_in(value: Any) -> str:
-    # Not exactly: asyncpg has a class of its own, equal to this one, in which a query answers.
+def _uuid_in(value: Any) -> UUID | str:
+    if type(value) is UUID:
+        return value  # which the JSON encoder writes, faster than Python makes a text of it
+    # asyncpg has a class of its own, equal to this one, in which a query answers.
     if not isinstance(value, UUID):
         raise unfit(value, "a UUID")
     return str(value)
+
+
+def _uuid_out(value: Any) -> UUID:
+    return msgspec.convert(_text(value), UUID)  # a third of what UUID takes, which knows more ways to write one
 
 
 def _decimal_in(value: Any) -> str:
@@ -194,7 +201,7 @@ LEAVES: Mapping[Any, Form] = {
     float: Form(Kind.NUMBER, _float_in, _float_out),
     bool: Form(Kind.TRUTH, exactly(bool), exactly(bool)),
     NoneType: Form(Kind.NULL, _null, _null),
-    UUID: Form(Kind.TEXT, _uuid_in, lambda value: UUID(_text(value))),
+    UUID: Form(Kind.TEXT, _uuid_in, _uuid_out),
     Decimal: Form(Kind.TEXT, _decimal_in, _decimal_out),
     datetime: Form(Kind.TEXT, _datetime_in, _datetime_out),
     date: Form(Kind.TEXT, _date_in, lambda value: date.fromisoformat(_text(value))),
