@@ -30,6 +30,14 @@ LOST: Final = (
 )
 """How asyncpg says that the database is away, or going."""
 
+TROUBLE: Final = (
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+)
+"""What the database says when it is in trouble itself, or someone interferes: no statement is at fault."""
+
 CONNECT_SECONDS: Final = 10.0
 """How long one host may take to answer, be it one of several."""
 
@@ -118,6 +126,15 @@ def unavailable(
             raise
         connection.terminate()
         raise StorageUnavailable(f"{what} takes no writes: {describe(error)}") from error
+
+
+@contextmanager
+def troubled(what: str = "the database") -> Generator[None, None, None]:
+    """Raise `StorageUnavailable`, which names *what*, for all that says that it is in trouble: nothing was changed."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise StorageUnavailable(f"{what} is in trouble: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
-from framework.connections import LOST, connect, create_pool, quoted, unavailable
+from framework.connections import LOST, connect, create_pool, quoted, troubled, unavailable
 from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch
 from framework.projector import Connection, Projector
 
@@ -66,12 +67,14 @@ class ReadModel:
         `ConfigurationError` if they cannot be created, of which nothing is left then, and `StorageUnavailable`.
         """
         connection = await self._connected()
-        with unavailable(self._what, connection):
+        with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
                 await self._set_up(connection, log_id)
         self._readers = await create_pool(
             self._dsn,
             READERS,
+            # Asked for a server that takes writes, as the DSN may, asyncpg would find none by this setting.
+            target_session_attrs=SessionAttribute.primary,
             server_settings={"search_path": quoted(self.schema), "default_transaction_read_only": "on"},
         )
 
@@ -86,7 +89,7 @@ class ReadModel:
     async def position(self) -> int:
         """Return the position up to which the rows are those of the log."""
         connection = await self._connected()
-        with unavailable(self._what, connection):
+        with unavailable(self._what, connection), troubled(self._what):
             position: int | None = await connection.fetchval(LOAD, self.schema)
         if position is None:
             message = (
@@ -104,7 +107,7 @@ class ReadModel:
         is lost. Any error inside undoes everything.
         """
         connection = await self._connected()
-        with unavailable(self._what, connection):
+        with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
                 # Locked first: of two processes the second waits here, and is told before it has written a row.
                 if await connection.fetchval(LOCK, self.schema) != expected:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncpg
 
 from framework import connections
-from framework.connections import quoted, unavailable
+from framework.connections import quoted, troubled, unavailable
 from framework.errors import StorageUnavailable
 
 if TYPE_CHECKING:
@@ -149,8 +149,9 @@ class Database:
         with unavailable():
             lent = await pool.acquire()
         try:
-            async with self.within(cast("StoreConnection", lent), schema) as connection:
-                yield connection
+            with troubled():
+                async with self.within(cast("StoreConnection", lent), schema) as connection:
+                    yield connection
         finally:
             await pool.release(lent)
 

@@ -18,7 +18,7 @@ import asyncpg
 import attrs
 
 from framework.clock import SYSTEM_CLOCK
-from framework.connections import describe
+from framework.connections import TROUBLE, describe
 from framework.errors import AppendRefused, StorageUnavailable
 from framework.policies import HEAD_WAIT_SECONDS, RECONNECT
 from framework.store.postgres.batch import answer, arguments
@@ -28,14 +28,8 @@ from framework.store.postgres.statements import APPEND_EVENTS
 from framework.store.postgres.status import LaneStatus, head_sessions
 from framework.store.postgres.unit import Unit
 
-TROUBLE: Final = (
-    asyncpg.TransactionRollbackError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
-)
-"""What the database says when it is in trouble itself: nothing was recorded, and nobody's append is at fault."""
+REPEATED: Final = (*TROUBLE, asyncpg.ObjectNotInPrerequisiteStateError)
+"""After these nothing was recorded, and nobody's append is at fault: the head was held too long, for one."""
 
 ANSWER_SECONDS: Final = 30.0
 """How long an answer may take before the connection counts as lost: one that is cut in the middle says nothing."""
@@ -155,7 +149,7 @@ class Lane:
         except asyncpg.PostgresError as error:
             for unit, was_in_doubt in zip(batch, were_in_doubt, strict=True):
                 unit.is_in_doubt = was_in_doubt
-            if isinstance(error, TROUBLE):
+            if isinstance(error, REPEATED):
                 raise StorageUnavailable(await self._describe(error, own)) from error
             raise
         return Sent(*row)

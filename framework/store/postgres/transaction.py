@@ -30,7 +30,7 @@ from framework.errors import (
 )
 from framework.policies import HEAD_WAIT_SECONDS
 from framework.store.postgres.batch import answer, arguments, as_text
-from framework.store.postgres.lane import TROUBLE
+from framework.store.postgres.lane import REPEATED
 from framework.store.postgres.listener import channel
 from framework.store.postgres.statements import APPEND_EVENTS_ELSEWHERE, IS_RECORDED, LOCK_HEAD
 from framework.store.postgres.status import head_sessions
@@ -113,7 +113,7 @@ class JoinedTransaction:
             raise UnfitTransaction(f"the transaction cannot carry an append: {error}") from error
         except asyncpg.LockNotAvailableError as error:
             raise StorageUnavailable(await self._who_holds_the_head()) from error
-        except (*LOST, *TROUBLE, asyncpg.InterfaceError) as error:
+        except (*LOST, *REPEATED, asyncpg.InterfaceError) as error:
             raise StorageUnavailable(f"the transaction is lost: {describe(error)}") from error
         except asyncpg.PostgresError as error:
             raise AppendRefused(f"the database refused the append: {describe(error)}") from error
