@@ -5,6 +5,7 @@ from framework.application import Application
 from framework.errors import CommandRejected, FrameworkError
 from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
+from framework.middleware import CommandContext, Middleware, Next
 from framework.policies import Backoff, Lifespan
 from framework.process_manager import Continue, ProcessManager, Start, Stop
 from framework.projector import Connection, Projector
@@ -16,6 +17,7 @@ __all__ = [
     "Aggregate",
     "Application",
     "Backoff",
+    "CommandContext",
     "CommandRejected",
     "Connection",
     "Consistency",
@@ -26,6 +28,8 @@ __all__ = [
     "Lifespan",
     "MemoryEventStore",
     "Metadata",
+    "Middleware",
+    "Next",
     "PostgresEventStore",
     "ProcessManager",
     "Projector",

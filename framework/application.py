@@ -7,29 +7,33 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from framework.aggregate import Aggregate
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.codec import Codec
-from framework.contracts import message_types
-from framework.errors import ConfigurationError, DuplicateName, NoReadDatabase, NotRunning
+from framework.contracts import handler_name, message_types
+from framework.errors import ConfigurationError, DuplicateName, NoReadDatabase, NotRunning, UnknownCommand
 from framework.evolution import EventTypes
 from framework.handler import EventHandler
 from framework.journal import Journal, Unreadable
-from framework.messages import Consistency, DispatchResult, Metadata, Recorded
-from framework.policies import Defaults
+from framework.messages import DispatchResult, Metadata, Recorded, ResultWithState
+from framework.middleware import CommandContext, Middleware, check_middleware
+from framework.parsing import parse_command
+from framework.policies import Defaults, Options
 from framework.process_manager import ProcessManager
 from framework.projector import Connection, Projector
 from framework.read_models import ReadModels, schema_name
-from framework.router import Router
-from framework.runtime.dispatcher import Order
+from framework.router import Router, Waiting, names
+from framework.runtime.bulk import Bulk
 from framework.runtime.engine import Engine, Wiring
 from framework.runtime.processes import ProcessType
+from framework.runtime.requests import NO_OPTIONS
 from framework.selection import Selection
 from framework.store.protocol import EventStore
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
+C = TypeVar("C")
 E = TypeVar("E")
 
 DEFAULTS = Defaults()
@@ -49,6 +53,7 @@ class Application:
         handlers: Sequence[EventHandler[Any]] = (),
         processes: Sequence[type[ProcessManager[Any, Any]]] = (),
         projectors: Sequence[Projector[Any]] = (),
+        middleware: Sequence[Middleware] = (),
         read_models: str | None = None,
         codec: Codec | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -56,16 +61,18 @@ class Application:
     ) -> None:
         """Wire the parts together.
 
-        *read_models* is the DSN of the database that projectors write to; the store's own unless given. *codec* holds
-        the types you registered with it, if you did.
+        *middleware* lies around every dispatch, the first outermost. *read_models* is the DSN of the database that
+        projectors write to; the store's own unless given. *codec* holds the types you registered with it, if you did.
         """
         codec = codec or Codec()
         started = [ProcessType(manager, codec) for manager in processes]
         _check_names([*handlers, *processes, *projectors])
+        _check_awaited(router, [*handlers, *processes, *projectors])
+        check_middleware(middleware)
         self._read_dsn = read_models or store.read_database
         if self._read_dsn is None:
             for projector in projectors:
-                raise NoReadDatabase(_handler_name(projector))
+                raise NoReadDatabase(handler_name(projector))
         for process in started:
             _check_routed(process, router)
         types = EventTypes(_declared_events(router, started, projectors, handlers))
@@ -76,9 +83,10 @@ class Application:
             journal=Journal(store, codec, types),
             clock=clock,
             defaults=defaults,
-            handlers={_handler_name(handler): handler for handler in handlers},
+            handlers={handler_name(handler): handler for handler in handlers},
             processes=started,
             projectors=tuple(projectors),
+            middleware=tuple(middleware),
         )
         self._engine: Engine | None = None
         self._opened = AsyncExitStack()
@@ -120,6 +128,23 @@ class Application:
         if engine is not None and engine.supervisor.failure is not None and error is None:
             raise engine.supervisor.failure
 
+    @overload
+    async def dispatch(
+        self,
+        command: object,
+        *,
+        returning: type[A],
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+        expected_version: int | None = None,
+        consistency: Waiting | None = None,
+        timeout: timedelta | None = None,
+        retry: int | None = None,
+    ) -> ResultWithState[A]: ...
+
+    @overload
     async def dispatch(
         self,
         command: object,
@@ -128,33 +153,149 @@ class Application:
         correlation_id: UUID | None = None,
         causation_id: UUID | None = None,
         metadata: Metadata | None = None,
-        consistency: Consistency | Collection[type | str] = Consistency.EVENTUAL,
+        expected_version: int | None = None,
+        consistency: Waiting | None = None,
         timeout: timedelta | None = None,
+        retry: int | None = None,
+    ) -> DispatchResult: ...
+
+    async def dispatch(
+        self,
+        command: object,
+        *,
+        returning: type[Any] | None = None,
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+        expected_version: int | None = None,
+        consistency: Waiting | None = None,
+        timeout: timedelta | None = None,
+        retry: int | None = None,
     ) -> DispatchResult:
         """Have *command* decided by its aggregate, and return once what it led to is durable.
 
         A given *command_id* makes the dispatch idempotent: a repeat is answered, or refused, as the first was. What is
         dispatched while an event is handled is caused by it, unless *correlation_id* and *causation_id* say otherwise.
-        *metadata* is recorded with every event. With `Consistency.STRONG`, or a collection of handlers, the answer
-        waits until those have handled the events; `DispatchResult.waited` says who was late, and nothing is lost by it.
+        *metadata* is recorded with every event. With *expected_version*, a version or one of `Expected`, the command is
+        decided only at that version of its aggregate. With *returning*, the aggregate's class, its state comes along.
 
-        Raises the `CommandRejected` that the aggregate raised, or its error if it failed; `UnknownCommand`,
-        `InvalidIdentity`, `InvalidMetadata`, `UnknownHandler`, `SelfWait`, `UnencodableValue`, `InvalidDecision`,
-        `CommandIdReused`, `TooManyAttempts`, `StreamDeleted`, `StorageUnavailable` or `DispatchTimeout` (after
-        *timeout*): nothing was recorded. `OutcomeUnknown` after *timeout*, when the append was on its way already.
-        `SubsystemFailed` when a part of the application has died, `NotRunning` when it is not open. Cancellation
-        withdraws a command that waits; one in hand runs to its end without you.
+        With `Consistency.STRONG`, or a collection of handlers, the answer waits until those have handled the events;
+        `DispatchResult.waited` says who was late, and nothing is lost by it. *timeout* is for all before that wait,
+        the middleware apart. *retry* is how often the command is decided again because another writer was first. What
+        is left out of these three is as registered, or else as `Defaults` have it.
+
+        Raises the `CommandRejected` that the aggregate raised, or its error if it failed; `WrongExpectedVersion` if the
+        aggregate is not at *expected_version*; `UnknownCommand`, `InvalidIdentity`, `InvalidMetadata`, `InvalidOption`,
+        `UnknownHandler`, `SelfWait`, `UnencodableValue`, `InvalidDecision`, `CommandIdReused`, `TooManyAttempts`,
+        `StreamDeleted`, `StorageUnavailable` or `DispatchTimeout`: nothing was recorded. `OutcomeUnknown` after
+        *timeout*, when the append was on its way already. `NoAnswer` for a middleware at fault. `SubsystemFailed` when
+        a part of the application has died, `NotRunning` when it is not open. Cancellation withdraws a command that
+        waits; one in hand runs to its end without you.
         """
-        order = Order(
+        dispatcher = self._alive().dispatcher
+        order = dispatcher.preparation.order(
             command,
-            command_id,
-            correlation_id,
-            causation_id,
-            metadata,
-            consistency if isinstance(consistency, Consistency) else tuple(map(_handler_name, consistency)),
-            None if timeout is None else timeout.total_seconds(),
+            command_id=command_id,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            metadata=metadata,
+            options=_options(timeout, consistency, retry),
+            expected_version=expected_version,
+            returning=returning,
         )
-        return await self._alive().dispatcher.dispatch(order)
+        return await dispatcher.dispatch(order)
+
+    async def dispatch_many(
+        self,
+        commands: Iterable[object],
+        *,
+        load_id: UUID | None = None,
+        metadata: Metadata | None = None,
+        consistency: Waiting | None = None,
+        timeout: timedelta | None = None,
+        retry: int | None = None,
+        at_once: int = 256,
+    ) -> Sequence[DispatchResult]:
+        """Dispatch *commands* one by one, at most *at_once* at a time, and return their results in the same order.
+
+        Those for one aggregate are decided in the order given. *commands* are taken as they are needed, so they may
+        come out of a file. Under a *load_id* a load that broke off is repeated from its beginning: a command at the
+        same place takes effect once.
+
+        All are dispatched, whatever becomes of the others, and then `SomeFailed` is raised if not each has a result; it
+        holds the results and the errors. Only an error that is no fault of its command (`DispatchTimeout`,
+        `OutcomeUnknown`, `StorageUnavailable`, `NotRunning`, `SubsystemFailed`) and one raised by *commands* itself
+        keep the rest from being begun.
+        """
+        dispatcher = self._alive().dispatcher
+        options = _options(timeout, consistency, retry)
+
+        def order(place: int, command: object) -> CommandContext:
+            command_id = None if load_id is None else uuid5(load_id, str(place))
+            return self._alive().dispatcher.preparation.order(
+                command, command_id=command_id, metadata=metadata, options=options
+            )
+
+        return await Bulk(dispatcher, commands, order).run(at_once)
+
+    async def dispatch_together(
+        self,
+        commands: Sequence[object],
+        *,
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+        consistency: Waiting | None = None,
+        timeout: timedelta | None = None,
+        retry: int | None = None,
+    ) -> Sequence[DispatchResult]:
+        """Have *commands*, for any number of aggregates, decided and recorded as one: all of them or none.
+
+        Several for one aggregate are decided one on the other. The events lie side by side in the log, and each command
+        has its own result. The first that is refused or fails refuses all, with its error. *command_id* stands for the
+        whole: a repeat is answered, or refused, as the first was, and is the same only with the same commands in the
+        same order. *timeout* and *retry* are for the whole, too: the longest and the most that is registered for one of
+        them, unless given.
+
+        Raises what `dispatch` raises, and means the same by it.
+        """
+        dispatcher = self._alive().dispatcher
+        options = _options(timeout, consistency, retry)
+        first = None
+        orders: list[CommandContext] = []
+        for place, command in enumerate(commands):
+            order = dispatcher.preparation.order(
+                command,
+                command_id=command_id
+                if first is None or command_id is None
+                else uuid5(command_id, f"together/{place}"),
+                correlation_id=correlation_id if first is None else first.correlation_id,
+                causation_id=causation_id,
+                metadata=metadata,
+                options=options,
+            )
+            first = first or order
+            orders.append(order)
+        return await dispatcher.dispatch_together(orders)
+
+    @overload
+    def command_from_json(self, command: type[C], document: bytes | str) -> C: ...
+
+    @overload
+    def command_from_json(self, command: str, document: bytes | str) -> Any: ...
+
+    def command_from_json(self, command: type[Any] | str, document: bytes | str) -> Any:
+        """Return the command that the JSON *document* holds; *command* is a registered class, or the name of one.
+
+        Raises `InvalidCommand` with everything that is wrong with the document, and where, and `UnknownCommand`.
+        """
+        router = self._wiring.router
+        cls: type[Any] = router.command(command) if isinstance(command, str) else command
+        if not router.takes(cls):
+            raise UnknownCommand(cls)
+        return parse_command(self._wiring.journal.codec, cls, document)
 
     async def state(self, aggregate: type[A], identity: object, *, version: int | None = None) -> A:
         """Return the state of the *aggregate* called *identity*, as the log has it.
@@ -235,15 +376,6 @@ class Application:
         return engine
 
 
-def _handler_name(handler: str | type | EventHandler[Any] | Projector[Any]) -> str:
-    """Return the name that the progress of *handler*, an instance or its class, is stored under."""
-    if isinstance(handler, str):
-        return handler
-    cls = handler if isinstance(handler, type) else type(handler)
-    name: str = getattr(handler, "name", "") or cls.__name__
-    return name
-
-
 def _declared_events(
     router: Router,
     processes: Iterable[ProcessType],
@@ -265,7 +397,7 @@ def _check_names(handlers: Iterable[type | EventHandler[Any] | Projector[Any]]) 
     seen: dict[str, type] = {}
     for handler in handlers:
         cls = handler if isinstance(handler, type) else type(handler)
-        name = _handler_name(handler)
+        name = handler_name(handler)
         key = schema_name("", name, 0)  # what a projector's name becomes, where case does not tell
         if key in seen:
             raise DuplicateName("handler name", name, seen[key], cls)
@@ -280,3 +412,23 @@ def _check_routed(process: ProcessType, router: Router) -> None:
                 " register one that does with router.register"
             )
             raise ConfigurationError(message)
+
+
+def _options(timeout: timedelta | None, consistency: Waiting | None, retry: int | None) -> Options:
+    if timeout is None and consistency is None and retry is None:
+        return NO_OPTIONS
+    return Options(timeout, names(consistency), retry)
+
+
+def _check_awaited(router: Router, handlers: Iterable[object]) -> None:
+    """Refuse a registration whose commands would wait for a handler that is not there."""
+    known = set(map(handler_name, handlers))
+    for route in router.commands.values():
+        awaited = route.options.consistency
+        for name in awaited if isinstance(awaited, tuple) else ():
+            if name not in known:
+                message = (
+                    f"{route.command.__name__} is registered to wait for {name!r}, which is no handler, process or"
+                    " projector of this application"
+                )
+                raise ConfigurationError(message)

@@ -86,6 +86,13 @@ class Codec:
             raise UndecodablePayload(self._faults(cls, document, error)) from error
         return value
 
+    def from_plain(self, declared: Any, plain: Any) -> Any:
+        """Return the value of the type *declared* that *plain*, read from JSON, stands for.
+
+        Raises whatever its forms, or a class's own converters and validators, make of one that does not fit.
+        """
+        return self._fast.structure(plain, declared)
+
     def encode_metadata(self, metadata: Mapping[str, Any]) -> bytes:
         """Return *metadata* as a JSON object; raises `UnencodableValue` for what JSON does not hold as it is."""
         try:

@@ -28,13 +28,27 @@ def message_types(cls: type, base: type, index: int) -> tuple[type, ...]:
     for each in found:
         if isinstance(each, TypeVar) or each in (Any, object):
             raise InvalidContract(f"{cls.__name__} leaves open which messages it takes: {_remedy(cls, base)}")
-        if not isinstance(each, type) or not attrs.has(each):
-            raise InvalidContract(
-                f"{cls.__name__} declares {each!r} as a message: a message is a frozen attrs class, or a union of such"
-            )
-        if not attrs.inspect(each).is_frozen:
-            raise InvalidContract(f"{each.__name__}, a message of {cls.__name__}, can change: make it @attrs.frozen")
+        check_message(each, cls)
     return found
+
+
+def check_message(message: object, cls: type) -> None:
+    """Raise `InvalidContract` if *message*, which is given to *cls*, is no frozen attrs class."""
+    if not isinstance(message, type) or not attrs.has(message):
+        raise InvalidContract(
+            f"{cls.__name__} declares {message!r} as a message: a message is a frozen attrs class, or a union of such"
+        )
+    if not attrs.inspect(message).is_frozen:
+        raise InvalidContract(f"{message.__name__}, a message of {cls.__name__}, can change: make it @attrs.frozen")
+
+
+def handler_name(handler: object) -> str:
+    """Return the name that the progress of *handler*, an instance, its class, or a name already, is stored under."""
+    if isinstance(handler, str):
+        return handler
+    cls = handler if isinstance(handler, type) else type(handler)
+    name: str = getattr(handler, "name", "") or cls.__name__
+    return name
 
 
 def initial_state(cls: type[T]) -> T:
@@ -43,7 +57,7 @@ def initial_state(cls: type[T]) -> T:
         raise InvalidContract(f"{cls.__name__} must be a frozen attrs class: put @attrs.frozen above it")
     if open_ := sorted(getattr(cls, "__abstractmethods__", ())):
         raise InvalidContract(f"{cls.__name__} does not define {' and '.join(open_)}")
-    if is_async := [name for name in ("execute", "apply", "handle") if _awaits(getattr(cls, name, None))]:
+    if is_async := [name for name in ("execute", "apply", "handle") if awaits(getattr(cls, name, None))]:
         raise InvalidContract(f"{cls.__name__}.{is_async[0]} is async: it decides without waiting, so write 'def'")
     try:
         return cls()
@@ -52,7 +66,8 @@ def initial_state(cls: type[T]) -> T:
         raise InvalidContract(message) from error
 
 
-def _awaits(method: object) -> bool:
+def awaits(method: object) -> bool:
+    """Say whether *method* would have to be awaited for what it decides."""
     return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 

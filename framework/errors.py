@@ -13,9 +13,12 @@
     │   └── UnsupportedType              a field the codec cannot hold
     ├── DispatchError                    a command that did not come to an answer of its own
     │   ├── UnknownCommand               nobody registered it
+    │   ├── InvalidCommand               it does not fit its class
     │   ├── InvalidIdentity              it names no aggregate
     │   ├── InvalidMetadata              its metadata cannot be recorded
+    │   ├── InvalidOption                it is to be dispatched in a way there is not
     │   ├── InvalidDecision              `execute` or `apply` broke its contract
+    │   ├── NoAnswer                     a middleware kept the answer, or never asked
     │   ├── CommandIdReused              another command was answered under its id
     │   ├── TooManyAttempts              other writers won every time
     │   ├── DispatchTimeout              it was withdrawn before anything was recorded
@@ -23,7 +26,8 @@
     │   ├── SelfWait                     it would wait for the handler that sent it
     │   ├── UnknownHandler               it would wait for a handler nobody runs
     │   ├── NotRunning                   the application is not open
-    │   └── SubsystemFailed              a part of the application died
+    │   ├── SubsystemFailed              a part of the application died
+    │   └── SomeFailed                   of many commands some did not come to a result
     ├── CodecError                       a value and its JSON do not fit
     │   ├── UnencodableValue             nothing was written
     │   ├── UndecodablePayload           a stored payload does not fit its class
@@ -47,7 +51,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 
@@ -144,9 +149,27 @@ class DispatchError(FrameworkError):
 class UnknownCommand(DispatchError):
     """Nobody registered this command; nothing was recorded."""
 
-    def __init__(self, command: type) -> None:
+    def __init__(self, command: type | str) -> None:
         self.command = command
-        super().__init__(f"no aggregate takes {_qualified(command)}: register one that does with router.register")
+        name = repr(command) if isinstance(command, str) else _qualified(command)
+        super().__init__(f"no aggregate takes {name}: register one that does with router.register")
+
+
+class Fault(NamedTuple):
+    """What is wrong with one part of a message."""
+
+    path: str
+    """Where: `$` is the whole, `$.lines[2].amount` a field of something in a list."""
+    reason: str
+
+
+class InvalidCommand(DispatchError):
+    """A document does not make a command of its class; nothing was recorded."""
+
+    def __init__(self, command: type, faults: Sequence[Fault]) -> None:
+        self.command = command
+        self.faults = tuple(faults)
+        super().__init__(f"{command.__name__}: " + "; ".join(f"{path}: {reason}" for path, reason in faults))
 
 
 class InvalidIdentity(DispatchError):
@@ -162,8 +185,26 @@ class InvalidMetadata(DispatchError):
     """The metadata given to a dispatch cannot be recorded; nothing was."""
 
 
+class InvalidOption(DispatchError):
+    """A dispatch was asked for in a way that there is not, such as within no time; nothing was recorded."""
+
+
 class InvalidDecision(DispatchError):
     """An aggregate's `execute` or `apply` broke its contract; nothing was recorded."""
+
+
+class NoAnswer(DispatchError):
+    """A middleware gave something else than the answer to a dispatch."""
+
+    def __init__(self, middleware: str, given: object, *, has_asked: bool) -> None:
+        self.middleware = middleware
+        self.has_asked = has_asked
+        """Whether it called on: if so, what the command led to may be recorded; if not, nothing was."""
+        recorded = "what the command led to may be recorded" if has_asked else "nothing was recorded"
+        super().__init__(
+            f"{middleware} returned {given!r} and not what call_next answered; {recorded}:"
+            " write 'return await call_next(context)', or raise to refuse"
+        )
 
 
 class CommandIdReused(DispatchError):
@@ -239,6 +280,24 @@ class SubsystemFailed(DispatchError):
     def __init__(self, name: str, cause: BaseException) -> None:
         self.name = name
         super().__init__(f"{name} has failed and does not run: {type(cause).__name__}: {cause}")
+
+
+class SomeFailed(DispatchError):
+    """Of many commands some did not come to a result; what the others led to is recorded."""
+
+    def __init__(self, results: Sequence[Any], errors: Mapping[int, Exception], *, was_stopped: bool) -> None:
+        self.results = tuple(results)
+        """The `DispatchResult` of each command that was begun, in their order; None where there is none."""
+        self.errors = dict(errors)
+        """What was raised instead, by the command's place, counted from 0."""
+        self.was_stopped = was_stopped
+        """Whether commands were left that were not begun, because an error was no fault of its command."""
+        place, first = min(errors.items())
+        rest = ", and the rest was not begun" if was_stopped else ""
+        super().__init__(
+            f"{len(errors)} of {len(results)} commands failed{rest};"
+            f" the first is number {place}: {type(first).__name__}: {first}"
+        )
 
 
 # Codec ---------------------------------------------------------------------------------------------

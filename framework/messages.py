@@ -11,6 +11,7 @@ from uuid import UUID
 
 import attrs
 
+A = TypeVar("A")
 E = TypeVar("E")
 
 Metadata: TypeAlias = Mapping[str, Any]
@@ -70,6 +71,14 @@ class DispatchResult:
     correlation_id: UUID | None = None
     waited: Mapping[str, str] = attrs.field(factory=dict[str, str])
     """What was waited for: each handler's name, and `handled` or `late`."""
+
+
+@attrs.frozen
+class ResultWithState(DispatchResult, Generic[A]):
+    """The answer to a command whose caller asked for the state as well."""
+
+    state: A = attrs.field(kw_only=True)
+    """The aggregate's, after this command and before the next."""
 
 
 @attrs.frozen

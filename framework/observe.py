@@ -69,12 +69,18 @@ log = Log()
 
 @contextmanager
 def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> Generator[None, None, None]:
-    """Bind the ids of a cause, and *keys*, to every line logged in the block."""
+    """Bind the ids of a cause, and *keys*, to every line logged in the block.
+
+    Nothing is bound in a program that has not configured structlog, because every dispatch would pay for it.
+    """
+    if not structlog.is_configured():
+        yield
+        return
     # Not by bound_contextvars: it looks through all of the context first, which every dispatch would pay for.
     tokens = structlog.contextvars.bind_contextvars(
         correlation_id=str(correlation_id),
         causation_id=str(causation_id) if causation_id else None,
-        **keys,
+        **{key: str(value) for key, value in keys.items()},
     )
     try:
         yield

@@ -7,6 +7,7 @@ from datetime import timedelta
 import attrs
 
 from framework.clock import jitter
+from framework.messages import Consistency
 
 
 @attrs.frozen
@@ -35,10 +36,45 @@ class Lifespan:
 
 
 @attrs.frozen
+class Options:
+    """How commands are dispatched; None leaves it open.
+
+    A call goes before the registration of its command, that before its aggregate's, and that before `Defaults`.
+    """
+
+    timeout: timedelta | None = None
+    """Until the answer; more than nothing. `timedelta.max` sets no limit."""
+    consistency: Consistency | tuple[str, ...] | None = None
+    """What to wait for after that: a `Consistency`, or the names of handlers."""
+    retry: int | None = None
+    """How often a command that lost to another writer is decided again; 0 for never."""
+
+    def over(self, outer: Options) -> Options:
+        """Return these options, completed by *outer*."""
+        return Options(
+            timeout=outer.timeout if self.timeout is None else self.timeout,
+            consistency=outer.consistency if self.consistency is None else self.consistency,
+            retry=outer.retry if self.retry is None else self.retry,
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with them, in words; None if nothing is."""
+        if self.timeout is not None and self.timeout <= timedelta(0):
+            seconds = self.timeout.total_seconds()
+            return f"a timeout of {seconds:g} s leaves no time: give more, or timedelta.max for no limit"
+        if self.retry is not None and self.retry < 0:
+            return f"retry={self.retry} is less than never: give 0 to decide once"
+        return None
+
+
+@attrs.frozen
 class Defaults:
     """What applies where neither a registration nor a call says otherwise."""
 
     dispatch_timeout: timedelta = timedelta(seconds=5)
+    consistency: Consistency = Consistency.EVENTUAL
+    """What a dispatch waits for."""
     consistency_timeout: timedelta = timedelta(seconds=5)
     conflict_retries: int = 10
     """How often a round that lost to another writer is decided again."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Any, TypeAlias
 from uuid import UUID, uuid5
@@ -33,13 +34,14 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.journal import Journal
-from framework.messages import DispatchResult
+from framework.messages import DispatchResult, ResultWithState
+from framework.middleware import CommandContext
 from framework.observe import ACTOR_FAILED, log
 from framework.policies import CONFLICT, Defaults
 from framework.refusals import decode_refusal, encode_refusal
-from framework.router import Registration
+from framework.router import Registration, Route
 from framework.runtime.mailbox import Mailbox
-from framework.store.protocol import NewEvent, Receipt
+from framework.store.protocol import Expected, NewEvent, Receipt
 
 ROUND_LIMIT = 256
 """Commands decided together at most: enough to make a commit's cost vanish, few enough to keep the loop responsive."""
@@ -51,17 +53,24 @@ Outcome: TypeAlias = DispatchResult | Exception
 class Request:
     """A command on its way to an answer."""
 
-    command: Any
-    command_id: UUID
+    order: CommandContext
+    route: Route
     digest: bytes | None
     """Set where the caller gave the id: the answer is then kept under it."""
-    correlation_id: UUID
     metadata: bytes
+    """What is recorded with the events."""
+    retry: int
+    """How often the command may be decided again."""
     context: Context
     """The caller's: the command is decided in it."""
     answer: asyncio.Future[DispatchResult]
     is_taken: bool = False
     """Whether the actor has it in hand: from then on it cannot be withdrawn."""
+
+    @property
+    def command_id(self) -> UUID:
+        """The command's, given or made."""
+        return self.order.command_id
 
     def outcome_unknown(self, stream: str) -> OutcomeUnknown:
         """Return what to tell the caller when nobody knows whether the append to *stream* was recorded."""
@@ -92,6 +101,8 @@ class Decision:
     repeats: list[Request]
     """The same command again, in the same round: it gets the same answer."""
     first_version: int
+    state: Aggregate[Any, Any]
+    """The state after it."""
     events: list[Any] = attrs.field(factory=list[Any])
     error: Exception | None = None
 
@@ -132,7 +143,7 @@ class Actor:
         self.mailbox: Mailbox[Request] = Mailbox(defaults.mailbox_limit)
         self.last_used = 0.0
         """By the loop's clock."""
-        self._registration = registration
+        self.registration = registration
         self._journal = journal
         self._clock = clock
         self._defaults = defaults
@@ -140,6 +151,28 @@ class Actor:
         self._version = 0
         self._position = 0
         self._is_retiring = False
+        self._turn = asyncio.Lock()
+        """Held by whoever decides: the actor for a round, or a visitor."""
+        self._visitors = 0
+
+    @property
+    def version(self) -> int:
+        """The version of the state it holds."""
+        return self._version
+
+    @asynccontextmanager
+    async def visited(self) -> AsyncGenerator[None, None]:
+        """Give the right to decide: while the block runs, the actor serves nobody and does not end.
+
+        Enter it in the step in which the actor was found. It is given in the order of asking.
+        """
+        self._visitors += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._visitors -= 1
+            self.mailbox.wake()
 
     def retire(self) -> None:
         """End the actor once nothing waits for it."""
@@ -155,10 +188,12 @@ class Actor:
         round_: list[Request] = []
         try:
             while True:
-                round_ = self._take()
-                if round_:
-                    await self._serve(round_)
-                elif self._is_retiring and self.mailbox.is_quiet:
+                if self.mailbox:
+                    async with self._turn:
+                        round_ = self._take()
+                        if round_:
+                            await self._serve(round_)
+                elif self._is_retiring and self.mailbox.is_quiet and not self._visitors:
                     # No `await` from here to the removal of this actor from the registry, which the owner's callback
                     # does: a command can reach it before, or find no actor after, and never a dead one.
                     return
@@ -167,8 +202,9 @@ class Actor:
         finally:
             for request in round_:
                 request.settle(request.outcome_unknown(self.stream))
-            for request in self._take():
-                request.settle(NotRunning("stopping"))
+            while self.mailbox:
+                for request in self._take():
+                    request.settle(NotRunning("stopping"))
 
     def _take(self) -> list[Request]:
         taken = [request for request in self.mailbox.take(ROUND_LIMIT) if not request.answer.done()]
@@ -192,7 +228,7 @@ class Actor:
         except Exception as error:  # noqa: BLE001 - the actor must outlive a fault, and tells the callers of it
             log.error(ACTOR_FAILED, stream=self.stream, error=repr(error), exc_info=error)
             self._fail(requests, error)
-            self._state, self._version, self._position = self._registration.initial, 0, 0
+            self._state, self._version, self._position = self.registration.initial, 0, 0
 
     @staticmethod
     def _fail(requests: Iterable[Request], error: Exception) -> None:
@@ -204,41 +240,56 @@ class Actor:
 
     async def _answer(self, requests: list[Request]) -> None:
         """Decide and commit *requests* until every one has its answer."""
-        if not self._version:
-            await self._catch_up()
+        await self.load()
         conflicts = 0
         while requests:
-            round_ = self._decide(requests)
+            round_ = self.decide(requests)
             receipts = round_.receipts(self.stream)
             try:
                 if round_.events:
                     appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
                     first = appended.position - len(round_.events)
                 else:
-                    await self._confirm()
+                    await self.confirm()
                     if receipts:
                         await self._journal.store.append((), receipts)
                     first = self._position
             except WrongExpectedVersion:
                 conflicts += 1
-                if conflicts > self._defaults.conflict_retries:
-                    raise TooManyAttempts(self.stream, conflicts) from None
-                await asyncio.sleep(CONFLICT.delay_s(conflicts))
-                await self._catch_up()
+                requests = self._persisting(requests, conflicts)
+                if requests:
+                    await asyncio.sleep(CONFLICT.delay_s(conflicts))
+                    await self.catch_up()
             except ReceiptTaken as taken:
                 requests = await self._answer_as_before(requests, taken.command_ids)
-                await self._catch_up()
+                await self.catch_up()
             else:
-                await self._commit(round_, first)
+                await self.commit(round_, first)
                 return
 
-    async def _commit(self, round_: Round, first: int) -> None:
-        """Answer a round whose events lie behind position *first*."""
+    def _persisting(self, requests: Iterable[Request], conflicts: int) -> list[Request]:
+        """Return those of *requests* that want to be decided again after so many *conflicts*; the others end here."""
+        others: list[Request] = []
+        for request in requests:
+            if conflicts > request.retry:
+                request.settle(TooManyAttempts(self.stream, conflicts))
+            else:
+                others.append(request)
+        return others
+
+    async def load(self) -> None:
+        """Fold the log, if nothing of it is folded yet."""
+        if not self._version:
+            await self.catch_up()
+
+    async def commit(self, round_: Round, first: int) -> None:
+        """Take over the state of a round whose events lie behind position *first*, and answer its commands."""
         before, position = self._version, self._position
         self._state, self._version = round_.state, round_.version
         if round_.events:
             self._position = first + len(round_.events)
-        faults = [d.request for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]
+        failed = [d for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]
+        faults = [request for decision in failed for request in (decision.request, *decision.repeats)]
         if repeats := [request.command_id for request in faults if request.digest is not None]:
             # What fails now may be the repeat of what was accepted then.
             await self._answer_as_before(faults, repeats)
@@ -246,18 +297,22 @@ class Actor:
             version = decision.first_version + len(decision.events) - 1
             at = first + version - before if version > before else position
             for request in (decision.request, *decision.repeats):
-                request.settle(decision.error or self._result(request, version, at, decision.events))
+                request.settle(decision.error or self._result(request, version, at, decision.events, decision.state))
 
-    def _result(self, request: Request, version: int, position: int, events: Iterable[Any]) -> DispatchResult:
-        return DispatchResult(self.stream, version, position, tuple(events), request.command_id, request.correlation_id)
+    def _result(
+        self, request: Request, version: int, position: int, events: Iterable[Any], state: Aggregate[Any, Any]
+    ) -> DispatchResult:
+        order = request.order
+        answer = self.stream, version, position, tuple(events), order.command_id, order.correlation_id
+        return DispatchResult(*answer) if order.returning is None else ResultWithState(*answer, state=state)
 
-    async def _confirm(self) -> None:
+    async def confirm(self) -> None:
         """Raise `WrongExpectedVersion` if the log holds more than this state."""
         before = self._version
-        if await self._catch_up():
+        if await self.catch_up():
             raise WrongExpectedVersion(self.stream, f"version {before}", self._version)
 
-    async def _catch_up(self) -> bool:
+    async def catch_up(self) -> bool:
         """Fold what the log holds beyond this state, and say whether there was anything."""
         before = self._version
         page = self._defaults.page
@@ -285,20 +340,32 @@ class Actor:
             elif receipt.refusal is not None:
                 request.settle(decode_refusal(receipt.refusal))
             else:
-                request.settle(await self._first_answer(request, receipt))
+                request.settle(await self.first_answer(request, receipt))
         return others
 
-    async def _first_answer(self, request: Request, receipt: Receipt) -> DispatchResult:
+    async def first_answer(self, request: Request, receipt: Receipt) -> DispatchResult:
+        """Return the result that *receipt* is kept of."""
         # One event further back, for the position of a command that led to none.
         after = max(receipt.first_version - 2, 0)
         last = receipt.first_version + receipt.event_count - 1
         stored = await self._journal.read_stream(receipt.stream, after=after, until=last, limit=receipt.event_count + 1)
         events = [self._journal.decode(each) for each in stored if each.version >= receipt.first_version]
-        return self._result(request, last, stored[-1].position if stored else 0, events)
+        state = self.registration.initial if request.order.returning is None else await self._state_at(last)
+        return self._result(request, last, stored[-1].position if stored else 0, events, state)
+
+    async def _state_at(self, version: int) -> Aggregate[Any, Any]:
+        state, after = self.registration.initial, 0
+        while after < version:
+            page = min(self._defaults.page, version - after)
+            stored = await self._journal.read_stream(self.stream, after=after, until=version, limit=page)
+            state = state.fold(map(self._journal.decode, stored))
+            after += page
+        return state
 
     # Deciding: nothing below awaits ------------------------------------------------------------------
 
-    def _decide(self, requests: Iterable[Request]) -> Round:
+    def decide(self, requests: Iterable[Request]) -> Round:
+        """Decide *requests* one on the other, the first on the state as it is; nothing is answered yet."""
         round_ = Round(self._state, self._version)
         by_id: dict[UUID, Decision] = {}
         for request in requests:
@@ -308,7 +375,7 @@ class Actor:
                 else:
                     request.settle(CommandIdReused(request.command_id))
                 continue
-            decision = Decision(request, [], round_.version + 1)
+            decision = Decision(request, [], round_.version + 1, round_.state)
             try:
                 request.context.run(self._execute, round_, decision)
             except Exception as error:  # noqa: BLE001 - the domain's code failed: its caller is told, the actor goes on
@@ -321,14 +388,19 @@ class Actor:
     def _execute(self, round_: Round, decision: Decision) -> None:
         """Decide one command on the state of *round_*, and add to it only if all went well."""
         request, state = decision.request, round_.state
+        order, route = request.order, request.route
+        if order.expected_version is not None and not Expected.is_met(order.expected_version, round_.version):
+            raise WrongExpectedVersion(self.stream, Expected.describe(order.expected_version), round_.version)
+        if route.check is not None:
+            route.check(state, order.command, order.metadata)
         encoded: list[NewEvent] = []
-        for event in self._produced(state.execute(request.command)):
-            if type(event) not in self._registration.events:
+        for event in self._produced(route.decide(state, order.command)):
+            if type(event) not in self.registration.events:
                 raise self._broken(f"execute yielded {event!r}, which is no event of its contract")
             encoded.append(self._encode(request, event, len(encoded)))
             state = state.fold((event,))
             decision.events.append(event)
-        round_.state = state
+        round_.state = decision.state = state
         round_.version += len(encoded)
         round_.events += encoded
 
@@ -339,8 +411,8 @@ class Actor:
             event,
             event_id=uuid5(request.command_id, str(number)) if repeatable else self._clock.new_id(),
             metadata=request.metadata,
-            correlation_id=request.correlation_id,
-            causation_id=request.command_id,
+            correlation_id=request.order.correlation_id,
+            causation_id=request.order.command_id,
         )
 
     def _produced(self, produced: Any) -> Iterable[Any]:
@@ -353,4 +425,4 @@ class Actor:
         raise self._broken(f"execute returned {produced!r} instead of yielding events")
 
     def _broken(self, what: str) -> InvalidDecision:
-        return InvalidDecision(f"{self._registration.aggregate.__qualname__}.{what}")
+        return InvalidDecision(f"{self.registration.aggregate.__qualname__}.{what}")

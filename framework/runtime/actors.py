@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from framework.clock import Clock
+from framework.errors import InvalidIdentity, NotRunning
 from framework.journal import Journal
 from framework.policies import Defaults
 from framework.router import Registration
@@ -30,15 +31,24 @@ class Actors:
         self._tasks = tasks
         self._live: OrderedDict[str, Actor] = OrderedDict()  # the least recently used first
         self._running: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
 
     def __len__(self) -> int:
         return len(self._live)
 
     def find(self, stream: str, registration: Registration) -> Actor:
-        """Return the actor of *stream*, started if need be. Hand it the command before the next `await`."""
+        """Return the actor of *stream*, started if need be. Hand it the command before the next `await`.
+
+        Raises `InvalidIdentity` if the stream is that of another kind of aggregate, `NotRunning` after `stop`.
+        """
+        if self._is_stopping:  # a middleware may have held a command back for longer than the application was open
+            raise NotRunning("stopping")
         actor = self._live.get(stream)
         if actor is None:
             actor = self._start(stream, registration)
+        elif actor.registration is not registration:
+            other = actor.registration.aggregate.__name__
+            raise InvalidIdentity(registration.aggregate, stream, f"is the stream of a {other}: give another prefix")
         else:
             self._live.move_to_end(stream)
         actor.last_used = asyncio.get_running_loop().time()
@@ -53,6 +63,7 @@ class Actors:
 
     async def stop(self, within_s: float) -> None:
         """Let every actor finish what it has accepted; after *within_s* seconds those still at it are cancelled."""
+        self._is_stopping = True
         for actor in self._live.values():
             actor.retire()
         if self._running:

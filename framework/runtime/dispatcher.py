@@ -1,151 +1,163 @@
-"""Takes a command to its aggregate and brings back the answer."""
+"""Takes a command through the middleware to its aggregate, and brings back the answer."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping
-from contextlib import suppress
-from contextvars import copy_context
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 
 import attrs
 
-from framework.clock import Clock
-from framework.errors import CommandRejected, InvalidMetadata, SelfWait
+from framework.errors import CommandRejected, NoAnswer
 from framework.journal import Journal
-from framework.messages import CAUSED_BY, Cause, Consistency, DispatchResult, Metadata, current_cause
+from framework.messages import DispatchResult
+from framework.middleware import CommandContext, Middleware, onion
 from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
-from framework.policies import Defaults
-from framework.router import Registration, Router
-from framework.runtime.actor import Request
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
-
-
-@attrs.frozen
-class Order:
-    """A command and how its caller wants it dispatched."""
-
-    command: object
-    command_id: UUID | None = None
-    """Given, it makes the dispatch idempotent, whatever its outcome."""
-    correlation_id: UUID | None = None
-    causation_id: UUID | None = None
-    metadata: Metadata | None = None
-    consistency: Consistency | Collection[str] = Consistency.EVENTUAL
-    timeout_s: float | None = None
+from framework.runtime.requests import Preparation, Prepared
+from framework.runtime.together import Together
 
 
 class Dispatcher:
-    """Route, actor, consistency, result."""
+    """Middleware, actor, consistency, result."""
 
     def __init__(
         self,
-        router: Router,
+        preparation: Preparation,
         journal: Journal,
         actors: Actors,
         waits: ConsistencyWaits,
-        clock: Clock,
-        defaults: Defaults,
+        middleware: Sequence[Middleware],
+        consistency_timeout_s: float,
     ) -> None:
-        self._router = router
+        self.preparation = preparation
+        self._journal = journal
         self._actors = actors
-        self._codec = journal.codec
-        self._types = journal.types
         self._waits = waits
-        self._clock = clock
-        self._defaults = defaults
+        self._middleware = middleware
+        self._way = onion(middleware, self._decided)
+        self._consistency_timeout_s = consistency_timeout_s
 
-    async def dispatch(self, order: Order) -> DispatchResult:
+    async def dispatch(self, order: CommandContext) -> DispatchResult:
         """Return the answer to *order*'s command; raises what `Application.dispatch` says."""
-        registration = self._router.route(order.command)
-        stream = registration.stream(order.command)
-        cause = current_cause.get()
-        command_id = order.command_id or self._clock.new_id()
-        correlation_id = order.correlation_id or (cause.correlation_id if cause else command_id)
-        causation_id = order.causation_id or (cause.causation_id if cause else None)
-        awaited = self._awaited(order.consistency, cause, registration)
-        with caused(correlation_id=correlation_id, causation_id=causation_id, command_id=str(command_id)):
-            request = Request(
-                command=order.command,
-                command_id=command_id,
-                digest=self._digest(order),
-                correlation_id=correlation_id,
-                metadata=self._metadata(order.metadata, causation_id),
-                context=copy_context(),
-                answer=asyncio.get_running_loop().create_future(),
-            )
-            result = await self._answer(request, stream, registration, order)
-            log.debug(
-                COMMAND_ACCEPTED,
-                stream=stream,
-                version=result.version,
-                command=type(order.command).__name__,
-                events=len(result.events),
-            )
-            if not awaited:
-                return result
-            return await self._consistent(result, awaited)
+        if not self._middleware:
+            return await self._decided(order)
+        with _caused(order):
+            return await self._way(order)
 
-    async def _answer(self, request: Request, stream: str, registration: Registration, order: Order) -> DispatchResult:
-        timeout_s = self._defaults.dispatch_timeout.total_seconds() if order.timeout_s is None else order.timeout_s
-        command = type(request.command).__name__
+    def ordered_by(self, command: object) -> str | None:
+        """Return the stream of *command*, if there are layers that could let a later one overtake it."""
+        return self.preparation.stream(command) if self._middleware else None
+
+    async def _decided(self, order: CommandContext) -> DispatchResult:
+        """Have *order* decided: the innermost of the onion."""
+        with _caused(order):
+            prepared = self.preparation.prepare(order, self.preparation.digest(order))
+            try:
+                result = await self._answer(prepared)
+            except Exception as error:
+                _log_failure(order, prepared.stream, type(order.command).__name__, error)
+                raise
+            _log_success(order, result)
+            if not prepared.awaited:
+                return result
+            waited = await self._waits.wait_for(
+                result.position, prepared.awaited, timeout_s=self._consistency_timeout_s
+            )
+            return attrs.evolve(result, waited=waited)
+
+    async def _answer(self, prepared: Prepared) -> DispatchResult:
+        stream, request, timeout_s = prepared.stream, prepared.request, prepared.timeout_s
         # The time settles the answer itself: a timer costs a fifth of a block that would cancel whoever waits.
         timer = asyncio.get_running_loop().call_later(timeout_s, request.expire, stream, timeout_s)
         try:
             # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
-            mailbox = self._actors.find(stream, registration).mailbox
+            mailbox = self._actors.find(stream, request.route.registration).mailbox
             if not mailbox.offer(request):
                 with suppress(TimeoutError):  # by then the answer has been settled, or is in this very step
                     async with asyncio.timeout(timeout_s):
                         await mailbox.put(request)
             return await request.answer
-        except CommandRejected as refusal:
-            log.info(COMMAND_REJECTED, stream=stream, command=command, reason=type(refusal).__name__)
-            raise
-        except Exception as error:
-            log.error(COMMAND_FAILED, stream=stream, command=command, error=repr(error))
-            raise
         finally:
             timer.cancel()
 
-    def _digest(self, order: Order) -> bytes | None:
-        if order.command_id is None:
-            return None
-        name = type(order.command).__qualname__.encode()
-        return hashlib.sha256(name + b"\0" + self._codec.encode(order.command)).digest()
+    # Several at once ---------------------------------------------------------------------------------
 
-    def _metadata(self, given: Metadata | None, causation_id: UUID | None) -> bytes:
-        metadata: dict[str, Any] = dict(given) if given else {}
-        for key in metadata:
-            if key.startswith("$"):
-                message = f"metadata key {key!r}: keys that begin with '$' belong to the framework"
-                raise InvalidMetadata(message)
-        if causation_id is not None:
-            metadata[CAUSED_BY] = str(causation_id)
-        return self._codec.encode_metadata(metadata) if metadata else b"{}"
+    async def dispatch_together(self, orders: Sequence[CommandContext]) -> Sequence[DispatchResult]:
+        """Return the answers to all *orders*, decided as one; raises what `Application.dispatch_together` says.
 
-    def _awaited(
-        self, consistency: Consistency | Collection[str], cause: Cause | None, registration: Registration
-    ) -> Collection[str]:
-        """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
-        match consistency:
-            case Consistency.EVENTUAL:
-                return ()
-            case Consistency.STRONG:
-                types = {self._types.name_of(event)[0] for event in registration.events}
-                handlers: Collection[str] = self._waits.interested_in(types)
-            case _:
-                handlers = tuple(consistency)
-                self._waits.check(handlers)
-        for outer in cause.handlers if cause else ():
-            if outer in handlers:
-                raise SelfWait(outer)
-        return handlers
+        Each order goes through all layers, within those of the one before it: what refuses one refuses all.
+        """
+        changed, answers = list(orders), list[DispatchResult]()
 
-    async def _consistent(self, result: DispatchResult, handlers: Collection[str]) -> DispatchResult:
-        timeout_s = self._defaults.consistency_timeout.total_seconds()
-        waited: Mapping[str, str] = await self._waits.wait_for(result.position, handlers, timeout_s=timeout_s)
-        return attrs.evolve(result, waited=waited)
+        async def enter(place: int) -> DispatchResult:
+            if place == len(orders):
+                answers[:] = await self._decided_together(changed)
+                return answers[0]
+
+            async def core(order: CommandContext) -> DispatchResult:
+                changed[place] = order
+                await enter(place + 1)
+                return answers[place]
+
+            with _caused(orders[place]):
+                answer = await onion(self._middleware, core)(orders[place])
+            if not answers:
+                raise NoAnswer("a middleware around one of several commands", answer, has_asked=False)
+            answers[place] = answer
+            return answer
+
+        if not orders:
+            return ()
+        await enter(0)
+        return tuple(answers)
+
+    async def _decided_together(self, orders: Sequence[CommandContext]) -> Sequence[DispatchResult]:
+        # A receipt stands for its part of this whole: the same command in another company is not the same.
+        digests = [self.preparation.digest(order) or b"" for order in orders]
+        whole = hashlib.sha256(b"".join(digests)).digest() if all(digests) else None
+        prepared = [self.preparation.prepare(order, whole) for order in orders]
+        timeout_s = max(each.timeout_s for each in prepared)
+        pairs = [(each.stream, each.request) for each in prepared]
+        try:
+            results = await Together(self._journal, pairs).decide(self._actors, timeout_s)
+        except Exception as error:
+            names = ", ".join(type(order.command).__name__ for order in orders)
+            _log_failure(orders[0], ", ".join(stream for stream, _ in pairs), names, error)
+            raise
+        for order, result in zip(orders, results, strict=True):
+            _log_success(order, result)
+        handlers = {name for each in prepared for name in each.awaited}
+        if not handlers:
+            return results
+        head = max(result.position for result in results)
+        waited = await self._waits.wait_for(head, handlers, timeout_s=self._consistency_timeout_s)
+        return [
+            attrs.evolve(result, waited={name: waited[name] for name in each.awaited})
+            for result, each in zip(results, prepared, strict=True)
+        ]
+
+
+def _caused(order: CommandContext) -> AbstractContextManager[None]:
+    """Bind the ids of *order* to what is logged in the block."""
+    return caused(correlation_id=order.correlation_id, causation_id=order.causation_id, command_id=order.command_id)
+
+
+def _log_success(order: CommandContext, result: DispatchResult) -> None:
+    log.debug(
+        COMMAND_ACCEPTED,
+        stream=result.stream,
+        version=result.version,
+        command=type(order.command).__name__,
+        events=len(result.events),
+    )
+
+
+def _log_failure(order: CommandContext, stream: str, command: str, error: Exception) -> None:
+    if isinstance(error, CommandRejected):
+        log.info(COMMAND_REJECTED, stream=stream, command=command, reason=type(error).__name__)
+    else:
+        ids = {"command_id": str(order.command_id), "correlation_id": str(order.correlation_id)}
+        log.error(COMMAND_FAILED, stream=stream, command=command, error=repr(error), **ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import attrs
@@ -14,14 +14,17 @@ from framework.clock import Clock
 from framework.contracts import message_types
 from framework.handler import EventHandler
 from framework.journal import Journal
-from framework.policies import Defaults
+from framework.messages import Consistency
+from framework.middleware import Middleware
+from framework.policies import Defaults, Options
 from framework.projector import Projector
 from framework.read_models import ReadModels
 from framework.router import Router
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
-from framework.runtime.dispatcher import Dispatcher, Order
+from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
+from framework.runtime.requests import Preparation
 from framework.runtime.supervisor import Supervisor
 from framework.selection import Selection
 from framework.subscription.delivery import HandlerSink, Sink, Subscription
@@ -30,6 +33,8 @@ from framework.subscription.tail import Feed, Tail
 
 TAIL_ROOM = 5_000
 """Events that one subscription may leave untaken before it reads pages of its own again."""
+
+EVENTUALLY: Final = Options(consistency=Consistency.EVENTUAL)
 
 
 @attrs.frozen
@@ -43,6 +48,7 @@ class Wiring:
     handlers: Mapping[str, EventHandler[Any]]
     processes: Sequence[ProcessType]
     projectors: Sequence[Projector[Any]]
+    middleware: Sequence[Middleware]
 
 
 class Engine:
@@ -60,7 +66,12 @@ class Engine:
         self._relays: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
-            wiring.router, wiring.journal, self._actors, self._waits, wiring.clock, wiring.defaults
+            Preparation(wiring.router, wiring.journal, self._waits, wiring.clock, wiring.defaults),
+            wiring.journal,
+            self._actors,
+            self._waits,
+            wiring.middleware,
+            wiring.defaults.consistency_timeout.total_seconds(),
         )
 
     async def start(self) -> None:
@@ -123,4 +134,6 @@ class Engine:
         self._subscriptions.append((subscription, self.supervisor.keep(sink.name, subscription.run)))
 
     async def _send(self, command: object, command_id: UUID) -> None:
-        await self.dispatcher.dispatch(Order(command, command_id))
+        # What waits for its commands is the process itself: whatever was registered for the command, it goes on.
+        order = self.dispatcher.preparation.order(command, command_id=command_id, options=EVENTUALLY)
+        await self.dispatcher.dispatch(order)

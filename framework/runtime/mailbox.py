@@ -24,6 +24,9 @@ class Mailbox(Generic[T]):
         """Places given to producers who have not taken them yet."""
         self._entering = 0
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     @property
     def is_quiet(self) -> bool:
         """Whether nothing waits here, and nobody waits for room."""

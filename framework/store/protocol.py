@@ -31,6 +31,17 @@ class Expected(enum.IntEnum):
     """The stream has at least one event."""
 
     @staticmethod
+    def is_met(expected: int, version: int) -> bool:
+        """Say whether a stream at *version* is as *expected*."""
+        match expected:
+            case Expected.ANY:
+                return True
+            case Expected.STREAM_EXISTS:
+                return version > 0
+            case _:
+                return version == expected
+
+    @staticmethod
     def describe(expected: int) -> str:
         """Return *expected* in words, for a message."""
         match expected:

@@ -9,12 +9,13 @@ from datetime import timedelta
 import attrs
 import pytest
 
+from framework.messages import Consistency
 from framework.policies import POLL_SECONDS, Backoff, Defaults
 from tests.docs.naming import ROOT, unknown_tests
 
 PROMISES = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
 SETTINGS = re.findall(
-    r"^\| `([\w.]+)` \| ([\d,.]+)( s)? \|", (ROOT / "docs/reference/defaults.md").read_text(), re.MULTILINE
+    r"^\| `([\w.]+)` \| ([\w,.]+)( s)? \|", (ROOT / "docs/reference/defaults.md").read_text(), re.MULTILINE
 )
 
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -35,8 +36,11 @@ def test_a_default_is_what_the_page_says(name: str, value: str, is_duration: str
     for part in name.split("."):
         setting = getattr(setting, part)
 
-    number = float(value.replace(",", ""))
-    assert setting == (timedelta(seconds=number) if is_duration else number)
+    if isinstance(setting, Consistency):
+        assert setting.value == value
+    else:
+        number = float(value.replace(",", ""))
+        assert setting == (timedelta(seconds=number) if is_duration else number)
 
 
 def test_every_default_is_on_the_page() -> None:

@@ -98,10 +98,10 @@ def accounts() -> Router:
     [("a", "account-a"), (7, "account-7"), (UUID(int=1), f"account-{UUID(int=1)}"), ("ä b", "account-ä b")],
 )
 def test_a_stream_is_the_prefix_and_the_identity(identity: object, stream: str) -> None:
-    registration = accounts().route(Close(identity))
+    route = accounts().route(Close(identity))
 
-    assert registration.aggregate is Account
-    assert registration.stream(Close(identity)) == registration.stream_of(identity) == stream
+    assert route.registration.aggregate is Account
+    assert route.stream(Close(identity)) == route.registration.stream_of(identity) == stream
 
 
 def test_the_prefix_is_the_name_of_the_class_unless_given() -> None:
@@ -123,10 +123,10 @@ def test_the_identity_may_be_computed() -> None:
     ("identity", "reason"),
     [
         ("", "is empty"),
-        (None, "is not an identity: text, a whole number or a UUID is"),
-        (1.5, "is not an identity"),
-        (b"a", "is not an identity"),
-        (True, "is a truth value"),
+        (None, "names no aggregate"),
+        (1.5, "is a float, of which equal values have different texts"),
+        (b"a", "is a bytes, which has no text of its own"),
+        (True, "is a bool, of which equal values have different texts"),
         ("a\0b", "has characters that no stream's name can hold"),
         ("\ud800", "has characters that no stream's name can hold"),
         ("x" * 493, "makes a stream's name longer than 500 characters"),

@@ -254,7 +254,7 @@ async def test_a_command_that_waits_is_withdrawn_by_its_timeout() -> None:
         await store.arrived.acquire()
 
         with pytest.raises(DispatchTimeout):
-            await app.dispatch(PutIn("a", 100), timeout=timedelta(0))
+            await app.dispatch(PutIn("a", 100), timeout=timedelta(milliseconds=1))
 
         store.gate.set()
         await first

@@ -182,7 +182,7 @@ class MemoryLog:
         if write.stream in self._deleted:
             raise StreamDeleted(write.stream)
         actual = len(self._streams.get(write.stream, ()))
-        if not meets(write.expected, actual):
+        if not Expected.is_met(write.expected, actual):
             raise WrongExpectedVersion(write.stream, Expected.describe(write.expected), actual)
 
     def _record(self, writes: Sequence[StreamWrite], recorded_at: datetime) -> tuple[Appended, ...]:
@@ -241,17 +241,6 @@ class MemoryLog:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def meets(expected: int, version: int) -> bool:
-    """Return whether a stream at *version* is as *expected*."""
-    match expected:
-        case Expected.ANY:
-            return True
-        case Expected.STREAM_EXISTS:
-            return version > 0
-        case _:
-            return version == expected
 
 
 def _stream_of(writes: Iterable[StreamWrite], event_id: UUID) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from framework.errors import InvalidRequest, StreamDeleted, WrongExpectedVersion
 from framework.store.documents import fault_of
-from framework.store.memory.log import MemoryLog, meets
+from framework.store.memory.log import MemoryLog
 from framework.store.protocol import Expected, Snapshot
 from framework.store.streams import Cursor, StreamInfo, StreamOrder, StreamPage, place_of
 from framework.store.validation import HIGHEST, check_expected, check_limit, check_name, check_snapshot, check_text
@@ -45,7 +45,7 @@ class MemoryStreams(MemoryLog):
         check_name("a stream", stream)
         check_expected(stream, expected)
         version = len(self._streams.get(stream, ()))
-        if not version or not meets(expected, version):
+        if not version or not Expected.is_met(expected, version):
             wanted = expected if version else Expected.STREAM_EXISTS
             raise WrongExpectedVersion(stream, Expected.describe(wanted), version)
         self._deleted.setdefault(stream, self._time())

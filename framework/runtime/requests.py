@@ -1,0 +1,158 @@
+"""What a dispatch is before it is decided: where it goes, what is recorded with it, and whom its caller waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Mapping
+from contextvars import copy_context
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import attrs
+
+from framework.clock import Clock
+from framework.errors import InvalidMetadata, InvalidOption, SelfWait, UnencodableValue
+from framework.journal import Journal
+from framework.messages import CAUSED_BY, Cause, Consistency, Metadata, current_cause
+from framework.middleware import CommandContext
+from framework.policies import Defaults, Options
+from framework.router import Route, Router
+from framework.runtime.actor import Request
+from framework.runtime.consistency import ConsistencyWaits
+from framework.store.protocol import Expected
+
+T = TypeVar("T")
+
+NO_OPTIONS: Final = Options()
+NO_METADATA: Final[Metadata] = MappingProxyType({})
+
+
+@attrs.frozen
+class Prepared:
+    """A command that only needs its aggregate."""
+
+    stream: str
+    request: Request
+    timeout_s: float
+    awaited: Collection[str]
+    """The handlers to wait for after that."""
+
+
+class Preparation:
+    """Makes requests of orders, by what was said with the call, at registration, and for the application."""
+
+    def __init__(
+        self, router: Router, journal: Journal, waits: ConsistencyWaits, clock: Clock, defaults: Defaults
+    ) -> None:
+        self._router = router
+        self._codec = journal.codec
+        self._types = journal.types
+        self._waits = waits
+        self._clock = clock
+        self._defaults = defaults
+
+    def order(
+        self,
+        command: object,
+        *,
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+        options: Options = NO_OPTIONS,
+        expected_version: int | None = None,
+        returning: type[Any] | None = None,
+    ) -> CommandContext:
+        """Return *command* with all that its caller says of its dispatch; raises `InvalidOption`."""
+        if options is not NO_OPTIONS and options.fault:
+            raise InvalidOption(options.fault)
+        if expected_version is not None and expected_version < Expected.STREAM_EXISTS:
+            raise InvalidOption(f"expected_version={expected_version} is neither a version nor one of Expected")
+        cause = current_cause.get()
+        made_id = command_id or self._clock.new_id()
+        # By position, because it is made for every dispatch, and keywords are half of what that takes.
+        return CommandContext(
+            command,
+            made_id,
+            correlation_id or (cause.correlation_id if cause else made_id),
+            causation_id or (cause.causation_id if cause else None),
+            NO_METADATA if metadata is None else metadata,
+            command_id is not None,
+            options,
+            expected_version,
+            returning,
+        )
+
+    def stream(self, command: object) -> str:
+        """Return the stream of *command*; raises `UnknownCommand` or `InvalidIdentity`."""
+        return self._router.route(command).stream(command)
+
+    def digest(self, order: CommandContext) -> bytes | None:
+        """Return what tells the command from another one under its id, if that was given; raises `UnencodableValue`."""
+        if not order.is_repeatable:
+            return None
+        command = order.command
+        return hashlib.sha256(type(command).__qualname__.encode() + b"\0" + self._codec.encode(command)).digest()
+
+    def prepare(self, order: CommandContext, digest: bytes | None) -> Prepared:
+        """Return *order* ready to be decided; raises what is wrong with it."""
+        route = self._router.route(order.command)
+        stream = route.stream(order.command)
+        if order.returning not in (None, route.registration.aggregate):
+            asked, known = order.returning, route.registration.aggregate
+            raise InvalidOption(f"returning={asked!r}: {route.command.__name__} goes to {known.__name__}")
+        call, registered, defaults = order.options, route.options, self._defaults
+        request = Request(
+            order,
+            route,
+            digest,
+            self._metadata(order),
+            _first(call.retry, registered.retry, defaults.conflict_retries),
+            copy_context(),
+            asyncio.get_running_loop().create_future(),
+        )
+        timeout = _first(call.timeout, registered.timeout, defaults.dispatch_timeout)
+        return Prepared(stream, request, timeout.total_seconds(), self._awaited(order, route))
+
+    def _metadata(self, order: CommandContext) -> bytes:
+        if order.metadata is NO_METADATA and order.causation_id is None:
+            return b"{}"
+        given: Any = order.metadata
+        if not isinstance(given, Mapping):
+            raise InvalidMetadata(f"metadata is a mapping from text to JSON values, not {given!r}")
+        for key in order.metadata:
+            if str(key).startswith("$"):
+                message = f"metadata key {key!r}: keys that begin with '$' belong to the framework"
+                raise InvalidMetadata(message)
+        caused_by = {} if order.causation_id is None else {CAUSED_BY: str(order.causation_id)}
+        try:
+            return self._codec.encode_metadata({**order.metadata, **caused_by})
+        except UnencodableValue as error:
+            raise InvalidMetadata(str(error)) from error
+
+    def _awaited(self, order: CommandContext, route: Route) -> Collection[str]:
+        """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
+        handlers: Collection[str]
+        wanted = order.options.consistency or route.options.consistency or self._defaults.consistency
+        if wanted is Consistency.EVENTUAL:
+            return ()
+        if wanted is Consistency.STRONG:
+            types = {self._types.name_of(event)[0] for event in route.registration.events}
+            handlers = self._waits.interested_in(types)
+        else:
+            self._waits.check(wanted)
+            handlers = wanted
+        cause: Cause | None = current_cause.get()
+        for outer in cause.handlers if cause else ():
+            if outer in handlers:
+                raise SelfWait(outer)
+        return handlers
+
+
+def _first(call: T | None, registration: T | None, default: T) -> T:
+    """Return what the one nearest to the caller says."""
+    if call is not None:
+        return call
+    return default if registration is None else registration
