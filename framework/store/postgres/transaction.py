@@ -8,11 +8,10 @@ moment later; and those who wait are told who holds the head.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import asyncpg
 import attrs
@@ -68,7 +67,9 @@ class JoinedTransaction:
         self._store = store
         self._hold = hold
         self._sent: list[Unit] = []
-        self.reached = 0
+        self._base: int | None = None
+        """The last position before it."""
+        self.reached: int | None = None
         """The last position of the log, should the transaction be committed."""
 
     async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
@@ -90,6 +91,7 @@ class JoinedTransaction:
             raise UnfitTransaction("there is no open transaction: begin one on the connection, and append inside it")
         self._sent += units
         base, recorded, starts, outcomes, self.reached, *_ = await self._call(units)
+        self._base = base if self._base is None else self._base
         if self._hold.when() is None:
             self._hold.reschedule(asyncio.get_running_loop().time() + self._store.hold_at_most.total_seconds())
         answer(units, base, datetime.fromisoformat(recorded), starts, outcomes)
@@ -128,14 +130,15 @@ class JoinedTransaction:
 
     async def outcome(self) -> bool | None:
         """Return whether the transaction, which is over or lost, was committed; None where that cannot be said."""
-        if not self._sent:
-            return None
+        if self._base == self.reached:
+            return None  # it recorded nothing of its own that could tell
         try:
             async with self._store.transaction() as connection:
                 await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{HEAD_WAIT_SECONDS:g}s")
                 # It held the head. Who has the lock after it sees what became of it, and that this stays so.
                 await connection.execute(LOCK_HEAD)
-                (row,) = await connection.fetch(IS_RECORDED, *_ids(self._sent))
+                ids = [event.event_id for unit in self._sent for write in unit.writes for event in write.events]
+                (row,) = await connection.fetch(IS_RECORDED, ids, self._base)
                 return bool(row[0])
         except (StorageUnavailable, asyncpg.PostgresError):
             return None
@@ -225,7 +228,8 @@ async def transaction(
                 if failure := await joined.failure(undone):
                     raise failure from error
             own.places = tuple(unit.answer.result() for unit in units)
-            heard(joined.reached)
+            if joined.reached is not None:
+                heard(joined.reached)
     finally:
         with suppress(*LOST, asyncpg.InterfaceError):  # what is committed is not undone by a connection lost after it
             await pool.release(connection)
@@ -249,8 +253,3 @@ def _is_lost(connection: AnyConnection) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True  # its pool has taken it back, as pools do with those that are lost
-
-
-def _ids(units: Iterable[Unit]) -> tuple[list[UUID], list[UUID]]:
-    events = [event.event_id for unit in units for write in unit.writes for event in write.events]
-    return events, [receipt.command_id for unit in units for receipt in unit.receipts]

@@ -121,6 +121,7 @@ async def test_a_limit_for_queries_does_not_refuse_an_append_that_waits_for_the_
             await hands.waiting_appends(1)
             with pytest.raises(asyncpg.QueryCanceledError):
                 await asyncio.wait_for(_sleep(impatient), 5)
+            assert [lane.trouble for lane in (await store.status()).lanes] == [None, None]
 
         assert (await append)[0].position == 1
 

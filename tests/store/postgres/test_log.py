@@ -39,7 +39,7 @@ async def test_one_conflict_in_a_batch_refuses_one_append(store: PostgresEventSt
     await store.append([write("taken", 0)])
     async with hands.holding_the_head():
         ahead = await hands.occupy(store)
-        streams = [write(f"s-{n}", 0) for n in range(50)]
+        streams = [write(f"s-{n}", 0) for n in range(127)]
         streams.insert(25, write("taken", 0))
         batch = [asyncio.ensure_future(store.append([each])) for each in streams]
 
@@ -48,7 +48,7 @@ async def test_one_conflict_in_a_batch_refuses_one_append(store: PostgresEventSt
     refused = [result for result in results if isinstance(result, BaseException)]
     assert [str(error) for error in refused] == ["taken: expected no stream, found version 1"]
     page = await store.read_log()
-    assert [stored.position for stored in page.events] == list(range(1, 54))
+    assert [stored.position for stored in page.events] == list(range(1, 131))
 
 
 async def test_one_append_the_database_cannot_take_does_not_drag_others_down(

@@ -188,6 +188,69 @@ async def test_whoever_stops_waiting_while_the_connection_is_lost_leaves_the_app
     assert after.version == 2
 
 
+async def test_whoever_stops_waiting_leaves_an_append_that_was_sent_on_its_way(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    async with hands.holding_the_head():
+        append = asyncio.ensure_future(store.append([write("a", 0)]))
+        await hands.waiting_appends(1)
+        append.cancel()
+        await asyncio.wait([append])
+
+    (after,) = await store.append([write("a", 1)])
+
+    assert append.cancelled()
+    assert after.version == 2
+
+
+async def test_a_chain_of_which_one_was_withdrawn_is_refused_from_there_on(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    async with hands.holding_the_head():
+        ahead = await hands.occupy(store)
+        chain = [asyncio.ensure_future(store.append([write("chain", n)])) for n in range(3)]
+        await asyncio.sleep(0)
+        chain[1].cancel()
+
+    await asyncio.gather(*ahead)
+    first, second, third = await asyncio.gather(*chain, return_exceptions=True)
+
+    assert versions(first) == [("chain", 1)]
+    assert isinstance(second, asyncio.CancelledError)
+    assert isinstance(third, WrongExpectedVersion)
+
+
+async def test_closing_while_the_database_is_away_answers_everyone(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise StorageUnavailable("nobody is there")
+
+    monkeypatch.setattr(Database, "connect", refused)
+    async with asyncio.timeout(10), PostgresEventStore(dsn, schema=schema, give_up_after_s=0.3) as store:
+        appends = [asyncio.ensure_future(store.append([write("a", Expected.ANY)])) for _ in range(3)]
+        await asyncio.sleep(0)
+
+    answers = await asyncio.gather(*appends, return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["nobody is there"] * 3
+
+
+async def test_a_store_that_is_torn_down_leaves_nobody_waiting(dsn: str, schema: str) -> None:
+    async with Hands.on(dsn, schema) as hands:
+        store = await PostgresEventStore(dsn, schema=schema).__aenter__()
+        async with hands.holding_the_head():
+            sent = asyncio.ensure_future(store.append([write("a", 0)]))
+            await hands.waiting_appends(1)
+            behind = asyncio.ensure_future(store.append([write("a", 1)]))
+            closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+            await asyncio.sleep(0)
+            closing.cancel()
+            answers = await asyncio.gather(sent, behind, return_exceptions=True)
+            await asyncio.wait([closing])
+
+    assert [type(answer) for answer in answers] == [OutcomeUnknown, StorageUnavailable]
+
+
 async def lanes(store: PostgresEventStore) -> list[int]:
     return [lane.pid for lane in (await store.status()).lanes if lane.pid is not None]
 

@@ -23,7 +23,7 @@ from framework.errors import (
 )
 from framework.store.postgres import listener
 from framework.store.postgres import transaction as transactions
-from framework.store.protocol import Expected, Receipt, StreamWrite
+from framework.store.protocol import Expected, NewEvent, Receipt, StreamWrite
 from framework.testing import eventually
 from tests.store.postgres.hands import Hands, event, write
 
@@ -247,14 +247,16 @@ class SlowCommit:
     async def __aexit__(self, *_: object) -> None:
         await self.hands.sql.execute("SELECT pg_advisory_unlock_all()")
 
-    async def lost_at_commit(self, store: PostgresEventStore) -> tuple[asyncio.Task[Any], int]:
+    async def lost_at_commit(
+        self, store: PostgresEventStore, new: NewEvent | None = None
+    ) -> tuple[asyncio.Task[Any], int]:
         """Begin a transaction, cut its connection while COMMIT waits; return it, and the backend that still waits."""
         started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         async def block() -> Any:
             async with store.transaction() as tx:
                 await tx.connection.execute(f"INSERT INTO {self.table} VALUES ('one')")
-                tx.append([write("a", 0)])
+                tx.append([write("a", 0, new or event())])
                 started.set_result(tx.connection)
             return tx.places
 
@@ -289,6 +291,21 @@ async def test_a_commit_that_was_lost_and_undone_is_said_to_be(
 
     assert await rows(connection, table) == []
     assert await store.head() == 0
+
+
+async def test_a_commit_that_was_lost_is_not_taken_for_the_one_whose_append_it_repeats(
+    store: PostgresEventStore, hands: Hands, table: str, connection: asyncpg.Connection[Any]
+) -> None:
+    new = event()
+    await store.append([write("a", 0, new)])
+
+    async with SlowCommit(hands, table) as slow:
+        task, pid = await slow.lost_at_commit(store, new)
+        await hands.end([pid])
+        with pytest.raises(OutcomeUnknown):
+            await task
+
+    assert await rows(connection, table) == []
 
 
 async def test_a_commit_that_nobody_can_be_asked_about_is_unknown(
