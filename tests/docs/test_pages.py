@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from framework.messages import Consistency
-from framework.policies import POLL_SECONDS, Backoff, Defaults
+from framework.policies import HEAD_WAIT_SECONDS, HOLD_AT_MOST, POLL_SECONDS, Backoff, Defaults
 from tests.docs.naming import ROOT, unknown_tests
 
 PROMISES = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
@@ -69,3 +69,8 @@ def test_every_target_of_make_is_on_the_page_and_is_no_file() -> None:
 
     assert re.findall(r"^\| `make ([a-z-]+)` \|", page, re.MULTILINE) == phony.split()
     assert set(phony.split()) == TARGETS
+
+
+def test_the_head_is_held_and_waited_for_five_seconds() -> None:
+    assert timedelta(seconds=5) == HOLD_AT_MOST
+    assert HEAD_WAIT_SECONDS == 5
