@@ -19,6 +19,7 @@
     │   ├── InvalidOption                it is to be dispatched in a way there is not
     │   ├── InvalidDecision              `execute` or `apply` broke its contract
     │   ├── NoAnswer                     a middleware kept the answer, or never asked
+    │   ├── AuditFailed                  it could not be written down before it was decided
     │   ├── CommandIdReused              another command was answered under its id
     │   ├── TooManyAttempts              other writers won every time
     │   ├── DispatchTimeout              it was withdrawn before anything was recorded
@@ -204,6 +205,16 @@ class NoAnswer(DispatchError):
         super().__init__(
             f"{middleware} returned {given!r} and not what call_next answered; {recorded}:"
             " write 'return await call_next(context)', or raise to refuse"
+        )
+
+
+class AuditFailed(DispatchError):
+    """A command could not be written down in the audit, and so was not decided; nothing was recorded."""
+
+    def __init__(self, command: type, cause: Exception) -> None:
+        self.command = command
+        super().__init__(
+            f"{command.__name__} was not decided because the audit cannot be written: {type(cause).__name__}: {cause}"
         )
 
 

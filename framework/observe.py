@@ -18,6 +18,8 @@ COMMAND_REJECTED: Final = "command_rejected"
 """A command was refused by its aggregate (info): stream, command, reason."""
 COMMAND_FAILED: Final = "command_failed"
 """A command ended in an error that is no refusal (error): command, error."""
+AUDIT_OUTCOME_LOST: Final = "audit_outcome_lost"
+"""What became of a command could not be added to its entry in the audit (error): number, outcome, error."""
 EVENT_RECEIVED: Final = "event_received"
 """A handler begins with an event, the causation_id of the line (debug): handler, type, stream, version, position."""
 HANDLER_RETRY: Final = "handler_retry"
@@ -34,6 +36,27 @@ LISTENER_LOST: Final = "listener_lost"
 """The way to hear of other nodes' events is cut; until it is mended the log is looked at (warning): error."""
 ACTOR_FAILED: Final = "actor_failed"
 """An aggregate's actor met an error of the framework's own; it starts anew from the log (error): stream."""
+
+
+# Spans ---------------------------------------------------------------------------------------------
+
+TRACER: Final = "framework"
+"""Who makes the spans."""
+DISPATCH_SPAN: Final = "dispatch {command}"
+"""A dispatch, from the middleware that makes the span to the answer and back."""
+COMMAND_TYPE: Final = "framework.command.type"
+COMMAND_ID: Final = "framework.command.id"
+CORRELATION_ID: Final = "framework.correlation_id"
+CAUSATION_ID: Final = "framework.causation_id"
+STREAM: Final = "framework.stream"
+VERSION: Final = "framework.version"
+POSITION: Final = "framework.position"
+EVENTS: Final = "framework.events"
+"""How many events a command led to."""
+OUTCOME: Final = "framework.outcome"
+"""`accepted`, `refused` or `failed`."""
+REFUSAL: Final = "framework.refusal"
+"""The name of the refusal, for a command that was refused, which is an outcome and no error."""
 
 
 class Log:

@@ -383,6 +383,65 @@ class ProcessStore(Protocol):
         ...
 
 
+class AuditedCommand(NamedTuple):
+    """A command that somebody wants to have decided, as it is written down before it is."""
+
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID | None
+    """What caused it; None at the start of a chain."""
+    type: str
+    data: bytes
+    """A JSON object."""
+    metadata: bytes
+    """A JSON object."""
+
+
+class AuditedOutcome(NamedTuple):
+    """What became of a command."""
+
+    outcome: str
+    """`accepted`, `refused`, `failed`, or `unknown` where it may or may not have been recorded."""
+    stream: str | None = None
+    version: int | None = None
+    """The stream's version after an accepted command."""
+    error: str | None = None
+    """The name of the error that was raised instead."""
+    reason: str | None = None
+    """Its message."""
+
+
+class AuditEntry(NamedTuple):
+    """One dispatch of a command, as the audit has it."""
+
+    number: int
+    asked_at: datetime
+    """By the store's clock."""
+    command: AuditedCommand
+    answered_at: datetime | None
+    outcome: AuditedOutcome | None
+    """None while it is not known; it stays so if the caller stopped waiting, or its process died."""
+
+
+class CommandAudit(Protocol):
+    """What was asked for, by whom it was caused, and what became of it: a row for every dispatch."""
+
+    async def open_audit(self, command: AuditedCommand) -> int:
+        """Write down *command*, durably, and return the number of its entry."""
+        ...
+
+    async def close_audit(self, number: int, outcome: AuditedOutcome) -> None:
+        """Add what became of the command of entry *number*."""
+        ...
+
+    async def audited(self, *, after: int = 0, limit: int = 1_000) -> Sequence[AuditEntry]:
+        """Return at most *limit* entries with numbers above *after*, in order.
+
+        Numbers are given as commands come, and entries appear as they are written: one may appear below another.
+        """
+        ...
+
+
 class EventStore(EventLog, History, Streams, Snapshots, Checkpoints, ProcessStore, Protocol):
     """All that an application needs to remember with. Open inside `async with`."""
 

@@ -8,12 +8,13 @@ from typing import Self
 from uuid import UUID
 
 from framework.clock import SYSTEM_CLOCK, Clock
+from framework.store.memory.audit import MemoryAudit
 from framework.store.memory.processes import MemoryProcesses
 from framework.store.memory.streams import MemoryStreams
 from framework.store.validation import check_moment
 
 
-class MemoryEventStore(MemoryStreams, MemoryProcesses):
+class MemoryEventStore(MemoryStreams, MemoryProcesses, MemoryAudit):
     """An `EventStore` whose events last as long as it does.
 
     It may be entered again, and then holds what it held; whoever enters it while it is open shares it.
@@ -23,6 +24,7 @@ class MemoryEventStore(MemoryStreams, MemoryProcesses):
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         MemoryStreams.__init__(self, clock)
         MemoryProcesses.__init__(self)
+        MemoryAudit.__init__(self, clock)
         # Not from the given clock: a manual one would give every log of every test the same name.
         self._log_id = SYSTEM_CLOCK.new_id()
 

@@ -18,6 +18,7 @@ from framework.policies import HOLD_AT_MOST
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
+from framework.store.postgres.audit import AuditTable
 from framework.store.postgres.database import Connection, Database
 from framework.store.postgres.listener import Listener
 from framework.store.postgres.reading import Reading
@@ -50,7 +51,7 @@ PRUNED_AT_ONCE: Final = 10_000
 """Receipts forgotten in one transaction."""
 
 
-class PostgresEventStore(Reading, StreamList, SnapshotTable):
+class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
     """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
 
     Reads go through a pool; appends have connections of their own, since one that waits for reads to finish would make

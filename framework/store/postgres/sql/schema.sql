@@ -308,6 +308,32 @@ CREATE TABLE checkpoints (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE command_audit (
+    number bigint NOT NULL,
+    asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    command_id uuid NOT NULL,
+    correlation_id uuid NOT NULL,
+    causation_id uuid,
+    command_type text NOT NULL,
+    data jsonb NOT NULL,
+    metadata jsonb NOT NULL,
+    answered_at timestamp with time zone,
+    outcome text,
+    stream text COLLATE pg_catalog."C",
+    version bigint,
+    error text,
+    reason text
+);
+
+ALTER TABLE command_audit ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME command_audit_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE events (
     "position" bigint NOT NULL,
     stream text NOT NULL COLLATE pg_catalog."C",
@@ -405,6 +431,9 @@ CREATE TABLE streams (
 ALTER TABLE ONLY checkpoints
     ADD CONSTRAINT checkpoints_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY command_audit
+    ADD CONSTRAINT command_audit_pkey PRIMARY KEY (number);
+
 ALTER TABLE ONLY events
     ADD CONSTRAINT events_event_id UNIQUE (event_id);
 
@@ -440,6 +469,10 @@ ALTER TABLE ONLY snapshots
 
 ALTER TABLE ONLY streams
     ADD CONSTRAINT streams_pkey PRIMARY KEY (stream);
+
+CREATE INDEX command_audit_command ON command_audit USING btree (command_id);
+
+CREATE INDEX command_audit_correlation ON command_audit USING btree (correlation_id);
 
 CREATE INDEX events_correlation ON events USING btree (correlation_id, "position");
 

@@ -111,3 +111,25 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_order ON outbox (process, number, piece);
 CREATE INDEX outbox_parked ON outbox (process, instance, number, piece) WHERE parked IS NOT NULL;
+
+-- What was asked for, written down before it was decided; and what became of it, where that is known.
+CREATE TABLE command_audit (
+    number         bigint      GENERATED ALWAYS AS IDENTITY,
+    asked_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    command_id     uuid        NOT NULL,
+    correlation_id uuid        NOT NULL,
+    causation_id   uuid,
+    command_type   text        NOT NULL,
+    data           jsonb       NOT NULL,
+    metadata       jsonb       NOT NULL,
+    answered_at    timestamptz,
+    outcome        text,
+    stream         text        COLLATE "C",
+    version        bigint,
+    error          text,
+    reason         text,
+    CONSTRAINT command_audit_pkey PRIMARY KEY (number)
+);
+
+CREATE INDEX command_audit_command ON command_audit (command_id);
+CREATE INDEX command_audit_correlation ON command_audit (correlation_id);
