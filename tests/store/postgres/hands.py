@@ -13,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 
 from framework import PostgresEventStore
+from framework.store.postgres import listener
 from framework.store.postgres.appender import LANES
 from framework.store.protocol import Appended, EventStore, NewEvent, StreamWrite
 from framework.testing import eventually
@@ -122,3 +123,16 @@ class Hands:
 
 async def _append(store: EventStore, stream: str) -> tuple[Appended, ...]:
     return await store.append([write(stream, 0)])
+
+
+async def listening(dsn: str, schema: str, count: int) -> list[int]:
+    """Return the process ids of the backends that listen to the log in *schema*, once there are *count*."""
+    channel = listener.channel(schema)
+    async with Hands.on(dsn, schema) as hands, asyncio.timeout(10):
+        while True:
+            rows = await hands.sql.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE state = 'idle' AND query = $1", f'LISTEN "{channel}"'
+            )
+            if len(rows) >= count:
+                return [row["pid"] for row in rows]
+            await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ import pytest
 from framework import PostgresEventStore
 from framework.store.postgres import listener
 from framework.store.protocol import StoredEvent
-from tests.store.postgres.hands import Hands, write
+from tests.store.postgres.hands import Hands, listening, write
 
 
 async def tail(store: PostgresEventStore, until: int) -> list[StoredEvent]:
@@ -91,16 +91,3 @@ async def test_a_listening_connection_that_is_cut_is_made_anew(
 
         async with asyncio.timeout(5):
             assert await waiting == 1
-
-
-async def listening(dsn: str, schema: str, count: int) -> list[int]:
-    """Return the process ids of the backends that listen to the log in *schema*, once there are *count*."""
-    channel = listener.channel(schema)
-    async with Hands.on(dsn, schema) as hands, asyncio.timeout(10):
-        while True:
-            rows = await hands.sql.fetch(
-                "SELECT pid FROM pg_stat_activity WHERE state = 'idle' AND query = $1", f'LISTEN "{channel}"'
-            )
-            if len(rows) >= count:
-                return [row["pid"] for row in rows]
-            await asyncio.sleep(0.01)
