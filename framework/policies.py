@@ -86,6 +86,8 @@ class Defaults:
     """Events handed to a subscription at once."""
     handler_retry: Backoff = Backoff()
     shutdown_timeout: timedelta = timedelta(seconds=30)
+    receipts_kept: timedelta = timedelta(days=30)
+    """How long the answer of a command is kept under its id: a repeat after that is decided anew."""
 
 
 RECONNECT = Backoff(attempts=0, first=timedelta(milliseconds=100), longest=timedelta(seconds=2))
@@ -96,6 +98,9 @@ CONFLICT = Backoff(first=timedelta(milliseconds=2), longest=timedelta(millisecon
 
 POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
+
+PRUNE_SECONDS = 3_600.0
+"""How often, with jitter, receipts that are old enough are forgotten."""
 
 HEAD_WAIT_SECONDS = 5.0
 """How long an append waits for the head of the log before it looks who holds it; then it waits again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from framework.router import Router
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.dispatcher import Dispatcher
+from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
 from framework.runtime.supervisor import Supervisor
@@ -81,6 +83,8 @@ class Engine:
         _ = self.supervisor.keep("tail", self._tail.run)
         wiring, retry = self._wiring, self._wiring.defaults.handler_retry
         store = wiring.journal.store
+        kept = wiring.defaults.receipts_kept
+        _ = self.supervisor.keep("receipts", partial(forget_receipts, store, wiring.clock, kept))
         for name, handler in wiring.handlers.items():
             self._subscribe(HandlerSink(name, handler, store, retry), message_types(type(handler), EventHandler, 0))
         for projector in wiring.projectors:

@@ -10,6 +10,7 @@ import attrs
 
 from framework import Aggregate, Application, CommandRejected, MemoryEventStore, Router
 from framework.application import DEFAULTS
+from framework.clock import SYSTEM_CLOCK, Clock
 from framework.policies import Defaults
 from framework.store.protocol import Appended, Receipt, StreamWrite
 
@@ -91,5 +92,5 @@ class GatedStore(MemoryEventStore):
         return await super().append(writes, receipts)
 
 
-def application(store: MemoryEventStore, defaults: Defaults = DEFAULTS) -> Application:
-    return Application(store=store, router=tills(), defaults=defaults)
+def application(store: MemoryEventStore, defaults: Defaults = DEFAULTS, *, clock: Clock = SYSTEM_CLOCK) -> Application:
+    return Application(store=store, router=tills(), clock=clock, defaults=defaults)

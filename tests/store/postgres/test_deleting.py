@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from framework import PostgresEventStore
-from framework.errors import StreamDeleted
+from framework.errors import StreamDeleted, WrongExpectedVersion
 from framework.store.postgres.stream_reader import FIRST_LOOK, StreamReader
 from framework.store.protocol import Expected
 from tests.store.postgres.hands import Hands, event, write
@@ -51,6 +51,24 @@ async def test_a_deletion_that_waits_behind_an_append_sees_it(
 
     assert appended.version == 2
     assert (await deleting).version == 2
+
+
+async def test_a_deletion_that_expects_what_an_append_before_it_has_changed_is_refused(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    await store.append([write("a", 0)])
+    async with hands.holding_the_head():
+        writing = asyncio.ensure_future(store.append([write("a", 1)]))
+        await hands.waiting_appends(1)
+        deleting = asyncio.ensure_future(store.delete_stream("a", 1))
+        await hands.waiting_appends(2)
+
+    await writing
+
+    with pytest.raises(WrongExpectedVersion) as caught:
+        await deleting
+    assert caught.value.actual == 2
+    assert len(await store.read_stream("a")) == 2
 
 
 async def test_an_append_to_a_deleted_stream_is_refused_alone(store: PostgresEventStore, hands: Hands) -> None:
