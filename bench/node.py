@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import assert_never
+from typing import TextIO, assert_never
 
 import msgspec
 
@@ -17,29 +17,27 @@ from framework import PostgresEventStore
 
 async def main() -> None:
     """Do the work on stdin, and say on stdout how much it came to."""
+    # Nobody else may speak there: what is logged goes to stderr.
+    words, sys.stdout = sys.stdout, sys.stderr
     work = msgspec.json.decode(sys.stdin.readline(), type=Work)
     store = PostgresEventStore(work.dsn, schema=work.schema, migrate=False)
     match work.kind:
         case "append":
             async with store:
-                _get_ready()
+                _get_ready(words)
                 sample = await append_steadily(work.dsn, store, work.callers, work.seconds)
         case "deposit":
             async with bank(store) as opened:
-                _get_ready()
+                _get_ready(words)
                 sample = await deposit_steadily(opened, [HOT], work.callers, work.seconds)
         case _:
             assert_never(work.kind)
-    _say(Done(len(sample.latencies), sample.value))
+    print(msgspec.json.encode(Done(len(sample.latencies), sample.value)).decode(), file=words, flush=True)
 
 
-def _get_ready() -> None:
-    print("ready", flush=True)
+def _get_ready(words: TextIO) -> None:
+    print("ready", file=words, flush=True)
     sys.stdin.readline()  # the word; nothing else has to run until it comes
-
-
-def _say(done: Done) -> None:
-    print(msgspec.json.encode(done).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,13 @@ class _Node:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a node is spoken to through pipes")
         self.write = process.stdin.write
-        self.read = process.stdout.readline
+        self._words = process.stdout
+
+    async def read(self) -> bytes:
+        """Return the next line that the node says; raises `WrongCountError` if it has died."""
+        line = await self._words.readline()
+        check("a word of a node, whose last ones are on stderr,", bool(line), wanted=True)
+        return line
 
 
 @asynccontextmanager
