@@ -15,6 +15,9 @@ MOST_DECIMALS: Final = 16_383
 """Behind it."""
 
 
+ESCAPE: Final = b"\\"
+"""What an escape begins with: without one no fault shows at a glance. One byte, which is found faster than two."""
+
 _ESCAPES: Final = re.compile(
     rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<nul>u0000)|(?P<half>u[dD][89a-fA-F]..)|.)", re.DOTALL
 )
@@ -25,7 +28,7 @@ def fault_at_a_glance(document: bytes) -> str | None:
 
     It costs next to nothing, and spares an append that would fail alone from failing together with strangers first.
     """
-    if rb"\u" in document:
+    if ESCAPE in document:
         for escape in _ESCAPES.finditer(document):
             if escape["nul"]:
                 return "has a NUL in its text"

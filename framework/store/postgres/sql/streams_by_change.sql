@@ -6,7 +6,8 @@ SELECT i.*
         FROM events AS e
        WHERE e.position > $1
          AND e.position <= $2
-         AND e.version = current_version(e.stream)
+         -- Not NOT EXISTS, which the planner may answer by reading the whole index.
+         AND (SELECT n.version FROM events AS n WHERE n.stream = e.stream AND n.version = e.version + 1) IS NULL
          AND strpos(e.stream, $3) > 0
        ORDER BY e.position * $5
        LIMIT $4
