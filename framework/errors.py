@@ -10,6 +10,7 @@
     │   ├── MissingIdentity              a command has no field that names its aggregate
     │   ├── DuplicateName                two handlers, or two event types, of one name
     │   ├── NoReadDatabase               a projector has nowhere to keep its rows
+    │   ├── SubscriptionChanged          a handler is not defined as it was when it first ran
     │   └── UnsupportedType              a field the codec cannot hold
     ├── DispatchError                    a command that did not come to an answer of its own
     │   ├── UnknownCommand               nobody registered it
@@ -44,7 +45,7 @@
     │   ├── HeadHeldTooLong              a caller's transaction kept everyone waiting, and was undone
     │   ├── AppendRefused                the database took exception to the content; nothing was recorded
     │   ├── SchemaMismatch               the database holds another schema version
-    │   └── ProgressMoved                another process has moved this checkpoint
+    │   └── LeaseLost                    another process runs this slot of a subscription now
     └── EmbeddedServerError              the embedded PostgreSQL cannot be run
         ├── NoPostgresBinaries           this platform has none
         └── DataFolderUnusable           the data folder cannot be used
@@ -129,6 +130,21 @@ class NoReadDatabase(ConfigurationError):
             f"projector {projector!r} has no database for its rows:"
             " give the application read_models=dsn, or a PostgresEventStore"
         )
+
+
+class SubscriptionChanged(ConfigurationError):
+    """A handler, process or projector is defined otherwise than when it first ran; nothing was changed."""
+
+    def __init__(self, name: str, recorded: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+        self.name = name
+        self.recorded = dict(recorded)
+        self.wanted = dict(wanted)
+        changes = "; ".join(
+            f"{field} was {value!r} and is {wanted.get(field)!r}"
+            for field, value in recorded.items()
+            if wanted.get(field) != value
+        )
+        super().__init__(f"{name} has run before with another definition: {changes}: give it another name")
 
 
 class UnsupportedType(ConfigurationError):
@@ -415,13 +431,14 @@ class SchemaMismatch(StoreError):
     """The database holds another version of the framework's tables than this code was written for."""
 
 
-class ProgressMoved(StoreError):
-    """Another process has moved this checkpoint; nothing was written."""
+class LeaseLost(StoreError):
+    """Another process has taken over this slot of a subscription; nothing was written."""
 
-    def __init__(self, name: str, expected: int) -> None:
+    def __init__(self, name: str, slot: int, fence: int) -> None:
         self.name = name
-        self.expected = expected
-        super().__init__(f"{name} is no longer at position {expected}: another process has moved it")
+        self.slot = slot
+        self.fence = fence
+        super().__init__(f"slot {slot} of {name} is not held under fence {fence} any more: another process runs it")
 
 
 # Embedded server -----------------------------------------------------------------------------------

@@ -20,6 +20,13 @@ class EventHandler(ABC, Generic[E]):
     name: ClassVar[str] = ""
     """What its progress is stored under; the class name by default. Unique within a store."""
 
+    partitions: ClassVar[int] = 1
+    """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
+
+    def partition_by(self, event: Recorded[E]) -> str:
+        """Return the key of *event*: those of one key are handled in order, in one slot. Its stream by default."""
+        return event.stream
+
     @abstractmethod
     async def handle(self, event: Recorded[E]) -> None:
         """Do what *event* asks for. An exception means it was not done: it is tried again, with growing pauses."""

@@ -96,6 +96,12 @@ RECONNECT = Backoff(attempts=0, first=timedelta(milliseconds=100), longest=timed
 CONFLICT = Backoff(first=timedelta(milliseconds=2), longest=timedelta(milliseconds=100))
 """How a round waits before it is decided again."""
 
+LEASE = timedelta(seconds=6)
+"""How long a process may say nothing and keep its slots."""
+
+RENEW = timedelta(seconds=2)
+"""How often it says that it lives."""
+
 POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
 

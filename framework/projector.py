@@ -50,8 +50,14 @@ class Projector(ABC, Generic[E]):
     """What its progress is stored under; the class name by default. Unique within a store."""
     version: ClassVar[int] = 1
     """Raise it when the tables or what is written to them change: the new version is filled from the first event."""
+    partitions: ClassVar[int] = 1
+    """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
     schema: ClassVar[str] = ""
     """The statements that create its tables, run once, in a schema of their own that is the whole search path."""
+
+    def partition_by(self, event: Recorded[E]) -> str:
+        """Return the key of *event*: those of one key are projected in order, in one slot. Its stream by default."""
+        return event.stream
 
     @abstractmethod
     async def project(self, event: Recorded[E], db: Connection) -> None:

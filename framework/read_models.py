@@ -14,8 +14,10 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from framework.connections import LOST, connect, create_pool, quoted, troubled, unavailable
-from framework.errors import ConfigurationError, ProgressMoved, SchemaMismatch
+from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch
+from framework.policies import LEASE
 from framework.projector import Connection, Projector
+from framework.store.subscriptions import Lease
 
 READERS = 4
 """Connections that read one projector's tables at the same time, at most."""
@@ -23,21 +25,38 @@ READERS = 4
 LONGEST_IDENTIFIER = 63
 """Bytes in a name of PostgreSQL."""
 
-PROGRESS_TABLE = """
+TABLES = """
     CREATE SCHEMA IF NOT EXISTS framework_projections;
-    CREATE TABLE IF NOT EXISTS framework_projections.progress (
-        schema_name text   PRIMARY KEY,
-        projector   text   NOT NULL,
-        version     int    NOT NULL,
-        log_id      uuid   NOT NULL,
-        position    bigint NOT NULL
+    CREATE TABLE IF NOT EXISTS framework_projections.projections (
+        schema_name text PRIMARY KEY,
+        projector   text NOT NULL,
+        version     int  NOT NULL,
+        log_id      uuid NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS framework_projections.progress (
+        schema_name text   REFERENCES framework_projections.projections ON DELETE CASCADE,
+        slot        int,
+        position    bigint NOT NULL,
+        fence       bigint NOT NULL,
+        PRIMARY KEY (schema_name, slot)
+    ) WITH (fillfactor = 50);
 """
 
-LOAD = "SELECT position, log_id, projector FROM framework_projections.progress WHERE schema_name = $1"
-LOCK = "SELECT position FROM framework_projections.progress WHERE schema_name = $1 FOR UPDATE"
-SAVE = "UPDATE framework_projections.progress SET position = $2 WHERE schema_name = $1"
-ENTER = "INSERT INTO framework_projections.progress VALUES ($1, $2, $3, $4, 0)"
+FIND = "SELECT log_id, projector FROM framework_projections.projections WHERE schema_name = $1"
+ENTER = "INSERT INTO framework_projections.projections VALUES ($1, $2, $3, $4)"
+
+BEGIN = """
+    INSERT INTO framework_projections.progress (schema_name, slot, position, fence)
+    SELECT $1, n, 0, 0 FROM generate_series(0, $2 - 1) AS n
+"""
+TAKE_OVER = """
+    UPDATE framework_projections.progress SET fence = $3 WHERE schema_name = $1 AND slot = $2 AND fence <= $3
+    RETURNING position
+"""
+FENCE = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2"
+POSITION = "SELECT min(position) FROM framework_projections.progress WHERE schema_name = $1"
+LOCK = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2 FOR UPDATE"
+SAVE = "UPDATE framework_projections.progress SET position = $3 WHERE schema_name = $1 AND slot = $2"
 
 SETUP_LOCK = 0x70726F6A6563
 """Serialises those who create schemas: CREATE … IF NOT EXISTS alone races."""
@@ -49,7 +68,7 @@ def name_of(projector: Projector[Any]) -> str:
 
 
 class ReadModel:
-    """The tables of one projector: one connection that writes to them, a few that read."""
+    """The tables of one projector: a connection for each slot that writes to them, a few that read."""
 
     def __init__(self, dsn: str, projector: Projector[Any], namespace: str) -> None:
         self.projector = projector
@@ -57,7 +76,8 @@ class ReadModel:
         self.schema = schema_name(namespace, self.name, projector.version)
         self._dsn = dsn
         self._what = f"the database of projector {self.name!r}"
-        self._writer: asyncpg.Connection[Any] | None = None
+        self._writers: dict[int, asyncpg.Connection[Any]] = {}
+        """For each slot its own, since they write at the same time."""
         self._readers: asyncpg.Pool[Any] | None = None
 
     async def open(self, log_id: UUID) -> None:
@@ -82,38 +102,51 @@ class ReadModel:
         """Let go of all connections."""
         if self._readers is not None:
             await self._readers.close()
-        if self._writer is not None:
-            await self._writer.close()
-        self._readers = self._writer = None
+        for writer in self._writers.values():
+            await writer.close()
+        self._readers = None
+        self._writers.clear()
+
+    async def take_over(self, lease: Lease) -> int:
+        """Begin to write as the owner of a slot, and return the position up to which its rows are those of the log.
+
+        Waits for a transaction of the owner before to end: what that has written is then in the position. Raises
+        `LeaseLost` if there has been a later owner.
+        """
+        connection = await self._connected(lease.slot)
+        with unavailable(self._what, connection), troubled(self._what):
+            position: int | None = await connection.fetchval(TAKE_OVER, self.schema, lease.slot, lease.fence)
+            if position is not None:
+                return position
+            if await connection.fetchval(FENCE, self.schema, lease.slot) is not None:
+                raise LeaseLost(*lease)
+        message = (
+            f"projector {self.name!r}: its row in framework_projections.progress is gone, so nobody knows how far"
+            f" its tables have come: drop schema {self.schema}, and they are filled anew at the next start"
+        )
+        raise SchemaMismatch(message)
 
     async def position(self) -> int:
-        """Return the position up to which the rows are those of the log."""
+        """Return the position up to which the rows of every slot are those of the log."""
         connection = await self._connected()
         with unavailable(self._what, connection), troubled(self._what):
-            position: int | None = await connection.fetchval(LOAD, self.schema)
-        if position is None:
-            message = (
-                f"projector {self.name!r}: its row in framework_projections.progress is gone, so nobody knows how far"
-                f" its tables have come: drop schema {self.schema}, and they are filled anew at the next start"
-            )
-            raise SchemaMismatch(message)
-        return position
+            return int(await connection.fetchval(POSITION, self.schema))
 
     @asynccontextmanager
-    async def advancing(self, *, position: int, expected: int) -> AsyncGenerator[Connection, None]:
-        """Give a connection inside a transaction that ends with the progress moved from *expected* to *position*.
+    async def advancing(self, lease: Lease, position: int) -> AsyncGenerator[Connection, None]:
+        """Give a connection inside a transaction that ends with the slot moved to *position*.
 
-        Raises `ProgressMoved` on entry if another process has moved it, and `StorageUnavailable` if the connection
-        is lost. Any error inside undoes everything.
+        Raises `LeaseLost` on entry if there has been a later owner, and `StorageUnavailable` if the connection is lost.
+        Any error inside undoes everything.
         """
-        connection = await self._connected()
+        connection = await self._connected(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
-                # Locked first: of two processes the second waits here, and is told before it has written a row.
-                if await connection.fetchval(LOCK, self.schema) != expected:
-                    raise ProgressMoved(self.name, expected)
+                # Locked first: a later owner waits here for the end of this, or has been here and is found out.
+                if await connection.fetchval(LOCK, self.schema, lease.slot) != lease.fence:
+                    raise LeaseLost(*lease)
                 yield connection
-                await connection.execute(SAVE, self.schema, position)
+                await connection.execute(SAVE, self.schema, lease.slot, position)
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[Connection, None]:
@@ -130,16 +163,22 @@ class ReadModel:
         finally:
             await readers.release(lent)
 
-    async def _connected(self) -> asyncpg.Connection[Any]:
-        if self._writer is None or self._writer.is_closed():
+    async def _connected(self, slot: int = 0) -> asyncpg.Connection[Any]:
+        writer = self._writers.get(slot)
+        if writer is None or writer.is_closed():
+            settings = {
+                "search_path": quoted(self.schema),
+                # A process that is stopped in the middle of a batch must not keep the next owner waiting for ever.
+                "idle_in_transaction_session_timeout": str(int(LEASE.total_seconds() * 1_000)),
+            }
             with unavailable(self._what):
-                self._writer = await connect(self._dsn, server_settings={"search_path": quoted(self.schema)})
-        return self._writer
+                writer = self._writers[slot] = await connect(self._dsn, server_settings=settings)
+        return writer
 
     async def _set_up(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
-        await connection.execute(PROGRESS_TABLE)
-        known = await connection.fetchrow(LOAD, self.schema)
+        await connection.execute(TABLES)
+        known = await connection.fetchrow(FIND, self.schema)
         if known is None:
             await self._create(connection, log_id)
         elif known["log_id"] != log_id:
@@ -171,6 +210,7 @@ class ReadModel:
             message = f"the schema of projector {self.name!r} cannot be created: {error}"
             raise ConfigurationError(message) from error
         await connection.execute(ENTER, self.schema, self.name, self.projector.version, log_id)
+        await connection.execute(BEGIN, self.schema, self.projector.partitions)
 
 
 class ReadModels:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol
 
 from framework.clock import Clock
 from framework.errors import InvalidIdentity, NotRunning
@@ -18,7 +19,7 @@ from framework.runtime.actor import Actor
 class Spawner(Protocol):
     """Something that owns tasks."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]: ...
+    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]: ...
 
 
 class Actors:
@@ -78,7 +79,7 @@ class Actors:
             self._live.move_to_end(oldest.stream)  # the next to start retires the next oldest
         actor = Actor(stream, registration, self._journal, self._clock, self._defaults)
         self._live[stream] = actor
-        task = self._tasks.spawn(self._run(actor), name=f"actor {stream}")
+        task = self._tasks.spawn(f"actor {stream}", partial(self._run, actor))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return actor

@@ -1,23 +1,32 @@
-"""Waits until named handlers have passed a position."""
+"""Waits until named handlers have passed a position, on whichever node they run."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from itertools import count
 
 import attrs
 
 from framework.errors import UnknownHandler
+from framework.store.subscriptions import Subscriptions
+from framework.subscription.delivery import Subscription
+
+LOOK_FIRST_S = 0.005
+LOOK_LAST_S = 0.2
+"""How often the progress of a slot that runs elsewhere is looked at, from the first time to the last."""
 
 
 @attrs.define(eq=False)
-class Progress:
-    """How far one handler has come, and who waits for it."""
+class Place:
+    """How far one slot has come, and who waits for it."""
 
-    types: frozenset[str]
     position: int = 0
+    is_here: bool = False
+    """Whether this process runs it, and so hears of its progress at once."""
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = attrs.field(
         factory=list[tuple[int, int, asyncio.Future[None]]]
     )
@@ -33,27 +42,51 @@ class Progress:
 
     async def reach(self, position: int) -> None:
         """Return when everything up to *position* is durably handled."""
-        if self.position >= position:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (position, next(self._tickets), future))
-        await future
+        if self.position < position:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (position, next(self._tickets), future))
+            await future
+
+
+class Progress:
+    """How far each slot of one handler has come."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.places: defaultdict[int, Place] = defaultdict(Place)
+
+    def heard(self, slot: int, position: int) -> None:
+        """Note what a slot that runs here has come to."""
+        place = self.places[slot]
+        place.is_here = True
+        place.advance(position)
+
+    def slots_of(self, stream: str) -> Collection[int]:
+        """Return the slots that events of *stream* may fall into."""
+        subscription = self.subscription
+        return range(subscription.partitions) if subscription.key else (subscription.slot_of_key(stream),)
 
 
 class ConsistencyWaits:
-    """The progress of every handler this process runs."""
+    """The progress of every handler that this process can run."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
         self._progress: dict[str, Progress] = {}
 
-    def register(self, name: str, types: Iterable[str]) -> Progress:
-        """Add a handler of events of *types*, and return where its progress is noted."""
-        progress = self._progress[name] = Progress(frozenset(types))
+    def register(self, handler: str, subscription: Subscription) -> Progress:
+        """Add a handler by the name it is waited for under, and return where its progress is noted."""
+        progress = self._progress[handler] = Progress(subscription)
         return progress
 
     def interested_in(self, types: Collection[str]) -> list[str]:
         """Return the handlers that handle at least one of *types*."""
-        return [name for name, progress in self._progress.items() if not progress.types.isdisjoint(types)]
+        return [
+            name
+            for name, progress in self._progress.items()
+            if progress.subscription.selection.types is None
+            or not progress.subscription.selection.types.isdisjoint(types)
+        ]
 
     def check(self, handlers: Iterable[str]) -> None:
         """Raise `UnknownHandler` if one of *handlers* is not run here."""
@@ -61,17 +94,36 @@ class ConsistencyWaits:
             if name not in self._progress:
                 raise UnknownHandler(name, self._progress)
 
-    async def wait_for(self, position: int, handlers: Collection[str], *, timeout_s: float) -> Mapping[str, str]:
-        """Wait until *handlers* have durably handled everything up to *position*, at most *timeout_s* seconds.
+    async def wait_for(
+        self, positions: Mapping[str, int], handlers: Collection[str], *, timeout_s: float
+    ) -> Mapping[str, str]:
+        """Wait until *handlers* have durably handled the streams up to their *positions*, at most *timeout_s* seconds.
 
         Returns each handler's name with `handled` or `late`. Cancellation is safe: nothing is consumed.
         """
-        reached = {name: self._progress[name].position >= position for name in handlers}
-        try:
+        wanted = [
+            (name, slot, position)
+            for name in handlers
+            for stream, position in positions.items()
+            for slot in self._progress[name].slots_of(stream)
+        ]
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                for name in handlers:
-                    await self._progress[name].reach(position)
-                    reached[name] = True
-        except TimeoutError:
-            reached = {name: self._progress[name].position >= position for name in handlers}
-        return {name: "handled" if done else "late" for name, done in reached.items()}
+                for name, slot, position in wanted:
+                    await self._reach(name, slot, position)
+        late = {name for name, slot, position in wanted if self._progress[name].places[slot].position < position}
+        return {name: "late" if name in late else "handled" for name in handlers}
+
+    async def _reach(self, handler: str, slot: int, position: int) -> None:
+        progress = self._progress[handler]
+        place = progress.places[slot]
+        pause_s = LOOK_FIRST_S
+        while place.position < position:
+            # It may pass to another process while it is waited for, so now and then it is looked at in any case.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_LAST_S if place.is_here else pause_s):
+                    await place.reach(position)
+                    return
+            pause_s = min(pause_s * 2, LOOK_LAST_S)
+            for state in await self._subscriptions.slots([progress.subscription.name]):
+                progress.places[state.slot].advance(state.position)

@@ -64,7 +64,7 @@ class Dispatcher:
             if not prepared.awaited:
                 return result
             waited = await self._waits.wait_for(
-                result.position, prepared.awaited, timeout_s=self._consistency_timeout_s
+                {result.stream: result.position}, prepared.awaited, timeout_s=self._consistency_timeout_s
             )
             return attrs.evolve(result, waited=waited)
 
@@ -132,8 +132,8 @@ class Dispatcher:
         handlers = {name for each in prepared for name in each.awaited}
         if not handlers:
             return results
-        head = max(result.position for result in results)
-        waited = await self._waits.wait_for(head, handlers, timeout_s=self._consistency_timeout_s)
+        positions = {result.stream: result.position for result in results}
+        waited = await self._waits.wait_for(positions, handlers, timeout_s=self._consistency_timeout_s)
         return [
             attrs.evolve(result, waited={name: waited[name] for name in each.awaited})
             for result, each in zip(results, prepared, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -11,26 +11,27 @@ from uuid import UUID
 
 import attrs
 
-from framework.clock import Clock
+from framework.clock import SYSTEM_CLOCK, Clock
 from framework.contracts import message_types
 from framework.handler import EventHandler
 from framework.journal import Journal
-from framework.messages import Consistency
+from framework.messages import Consistency, Recorded
 from framework.middleware import Middleware
 from framework.policies import Defaults, Options
 from framework.projector import Projector
 from framework.read_models import ReadModels
 from framework.router import Router
 from framework.runtime.actors import Actors
-from framework.runtime.consistency import ConsistencyWaits
+from framework.runtime.consistency import ConsistencyWaits, Progress
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
 from framework.runtime.supervisor import Supervisor
 from framework.selection import Selection
-from framework.subscription.delivery import HandlerSink, Sink, Subscription
+from framework.subscription.delivery import HandlerSink, Sink, SlotRunner, Subscription
 from framework.subscription.projection import ProjectorSink
+from framework.subscription.slots import Hold, Leases
 from framework.subscription.tail import Feed, Tail
 
 TAIL_ROOM = 5_000
@@ -61,10 +62,24 @@ class Engine:
         self.supervisor = Supervisor()
         self.is_stopping = False
         self._wiring = wiring
-        self._waits = ConsistencyWaits()
+        self._waits = ConsistencyWaits(wiring.journal.store.subscriptions)
         self._tail = Tail(wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM)
         self._actors = Actors(wiring.journal, wiring.clock, wiring.defaults, self.supervisor)
-        self._subscriptions: list[tuple[Subscription, asyncio.Task[None]]] = []
+        self._processes = [
+            (process, ProcessSink(process, wiring.journal.store, wiring.defaults.handler_retry))
+            for process in wiring.processes
+        ]
+        self._subscriptions = self._subscribe()
+        self._progress: dict[str, Progress] = {}
+        """By the names of subscriptions."""
+        self._leases = Leases(
+            SYSTEM_CLOCK.new_id(),  # not from a given clock: a manual one would give every node of a test the same
+            wiring.journal.store.subscriptions,
+            [each.name for each in self._subscriptions.values()],
+            self._run_slot,
+            self.supervisor,
+        )
+        self._leasing: asyncio.Task[None] | None = None
         self._relays: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
@@ -77,24 +92,24 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Start everything; a part that cannot be started dies like one that fails later."""
+        """Start everything; raises `SubscriptionChanged` where a handler is not what it was.
+
+        A part that cannot be started dies like one that fails later.
+        """
         await self.supervisor.start()
-        _ = self.supervisor.spawn(self._actors.sweep(), name="actor sweep")
+        _ = self.supervisor.keep("actor sweep", self._actors.sweep)
         _ = self.supervisor.keep("tail", self._tail.run)
-        wiring, retry = self._wiring, self._wiring.defaults.handler_retry
+        wiring = self._wiring
         store = wiring.journal.store
         kept = wiring.defaults.receipts_kept
         _ = self.supervisor.keep("receipts", partial(forget_receipts, store, wiring.clock, kept))
-        for name, handler in wiring.handlers.items():
-            self._subscribe(HandlerSink(name, handler, store, retry), message_types(type(handler), EventHandler, 0))
-        for projector in wiring.projectors:
-            if self.models is not None:
-                model = self.models[type(projector)]
-                self._subscribe(ProjectorSink(model, retry), message_types(type(projector), Projector, 0))
-        for process in wiring.processes:
-            sink = ProcessSink(process, store, store.load_checkpoint, retry)
-            self._subscribe(sink, process.events)
-            relay = Relay(process, store, sink.filled, self._send, retry)
+        for handler, subscription in self._subscriptions.items():
+            self._progress[subscription.name] = self._waits.register(handler, subscription)
+            await store.subscriptions.define(subscription.definition, start=0)
+        if self._subscriptions:
+            self._leasing = self.supervisor.keep("leases", self._leases.run)
+        for process, sink in self._processes:
+            relay = Relay(process, store, sink.filled, self._send, wiring.defaults.handler_retry)
             self._relays.append(self.supervisor.keep(f"relay {process.name}", relay.run))
 
     async def stop(self) -> None:
@@ -105,13 +120,14 @@ class Engine:
         try:
             for relay in self._relays:
                 relay.cancel()  # what it has on its way is sent again, under the same ids, by whoever comes next
-            for subscription, _ in self._subscriptions:
-                subscription.stop()
             for feed in self._feeds:
                 feed.end()
-            tasks = [*self._relays, *(task for _, task in self._subscriptions)]
-            if tasks:
-                await asyncio.wait(tasks, timeout=deadline - loop.time())
+            if self._relays:
+                await asyncio.wait(self._relays, timeout=deadline - loop.time())
+            if self._leasing is not None:
+                self._leasing.cancel()
+                await asyncio.wait([self._leasing])
+                await self._leases.leave(max(deadline - loop.time(), 0))
             await self._actors.stop(max(deadline - loop.time(), 0))
         finally:
             await self.supervisor.end()
@@ -128,16 +144,51 @@ class Engine:
             self._feeds.discard(feed)
             feed.end()
 
-    def _subscribe(self, sink: Sink, events: Collection[type]) -> None:
+    def _subscribe(self) -> dict[str, Subscription]:
+        """Return what reads the log, by the name of its handler."""
         wiring = self._wiring
-        types = frozenset(wiring.journal.types.name_of(event)[0] for event in events)
-        progress = self._waits.register(sink.name, types)
-        subscription = Subscription(
-            sink, Selection(types), wiring.journal, self._tail, wiring.defaults.batch, progress.advance
-        )
-        self._subscriptions.append((subscription, self.supervisor.keep(sink.name, subscription.run)))
+        store, retry = wiring.journal.store, wiring.defaults.handler_retry
+        found: dict[str, Subscription] = {}
+
+        def add(
+            name: str,
+            reader: EventHandler[Any] | Projector[Any] | ProcessType,
+            sink: Sink,
+            events: Collection[type],
+            known_as: str = "",
+        ) -> None:
+            types = frozenset(wiring.journal.types.name_of(event)[0] for event in events)
+            found[name] = Subscription(known_as or name, Selection(types), reader.partitions, _key(reader), sink)
+
+        for name, handler in wiring.handlers.items():
+            events = message_types(type(handler), EventHandler, 0)
+            add(name, handler, HandlerSink(name, handler, store.subscriptions, retry), events)
+        for projector in wiring.projectors:
+            if self.models is not None:
+                model = self.models[type(projector)]
+                events = message_types(type(projector), Projector, 0)
+                sink = ProjectorSink(model, store.subscriptions, retry)
+                # A new version begins at the first event, beside the one before.
+                add(model.name, projector, sink, events, f"{model.name} v{projector.version}")
+        for process, process_sink in self._processes:
+            add(process.name, process, process_sink, process.events)
+        return found
+
+    def _run_slot(self, hold: Hold) -> SlotRunner:
+        wiring, name = self._wiring, hold.lease.name
+        subscription = next(each for each in self._subscriptions.values() if each.name == name)
+        heard = self._progress[name].heard
+        return SlotRunner(subscription, hold, wiring.journal, self._tail, wiring.defaults.batch, heard)
 
     async def _send(self, command: object, command_id: UUID) -> None:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.
         order = self.dispatcher.preparation.order(command, command_id=command_id, options=EVENTUALLY)
         await self.dispatcher.dispatch(order)
+
+
+def _key(reader: EventHandler[Any] | Projector[Any] | ProcessType) -> Callable[[Recorded[Any]], str] | None:
+    """Return what picks the slot of an event, None where that is its stream."""
+    if isinstance(reader, ProcessType):
+        return None
+    stream = EventHandler[Any].partition_by, Projector[Any].partition_by
+    return None if type(reader).partition_by in stream else reader.partition_by

@@ -23,8 +23,10 @@ from framework.messages import Cause, Recorded, current_cause
 from framework.observe import PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import POLL_SECONDS, Backoff
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, ProcessStore
+from framework.store.protocol import EventStore, InstanceRow, OutboxRow, ProcessChange, ProcessStore
+from framework.store.subscriptions import Lease
 from framework.subscription.delivery import handling, patiently
+from framework.subscription.slots import Hold
 
 RELAY_PAGE = 500
 """Commands read from the outbox at once."""
@@ -43,6 +45,7 @@ class ProcessType:
         """Raises `InvalidContract`, `UnsupportedType`, `DuplicateName` or `ConfigurationError`."""
         self.manager = manager
         self.name = manager.__name__
+        self.partitions = 1
         self.events = message_types(manager, ProcessManager, 0)
         self.codec = codec
         self.commands: dict[str, type] = {}
@@ -93,36 +96,33 @@ class Instance:
 class ProcessSink:
     """Delivers to the instances of one process manager."""
 
-    def __init__(
-        self, process: ProcessType, store: ProcessStore, load: Callable[[str], Awaitable[int]], retry: Backoff
-    ) -> None:
-        self.name = process.name
+    def __init__(self, process: ProcessType, store: EventStore, retry: Backoff) -> None:
         self.filled = asyncio.Event()
         """Set when there may be commands to send."""
         self._process = process
         self._store = store
-        self._load = load
         self._retry = retry
 
-    async def load(self) -> int:
-        """Return the position it has passed."""
-        return await self._load(self.name)
+    async def take_over(self, lease: Lease) -> int:
+        """Return the position that the slot has come to."""
+        return await self._store.subscriptions.position(lease)
 
-    async def deliver(self, events: Sequence[Recorded[Any]], *, position: int, expected: int) -> None:
+    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
         """Apply *events* to their instances, and store all that follows from them at once."""
 
         async def attempt() -> None:
+            hold.check()
             change = await self._change(events)
-            await self._store.advance_process(self.name, change, position=position, expected=expected)
+            await self._store.advance_process(hold.lease, change, position=position)
             if change.commands:
                 self.filled.set()
 
-        await patiently(self.name, position, self._retry, attempt)
+        await patiently(self._process.name, position, self._retry, attempt)
 
     async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
         wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
         ids = {interest.id for _, interest in wanted}
-        rows: Mapping[str, InstanceRow] = await self._store.load_instances(self.name, ids) if ids else {}
+        rows: Mapping[str, InstanceRow] = await self._store.load_instances(self._process.name, ids) if ids else {}
         instances = {
             id_: Instance(rows[id_].version, self._process.load(rows[id_]), was_stored=True)
             if id_ in rows
@@ -131,7 +131,7 @@ class ProcessSink:
         }
         commands: list[OutboxRow] = []
         for event, interest in wanted:
-            with handling(self.name, event):
+            with handling(self._process.name, event):
                 commands += self._handle(event, interest, instances[interest.id])
         return ProcessChange(
             saved=[

@@ -7,8 +7,8 @@ lives in a task of its own, and everything runs inside that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from framework.errors import StorageUnavailable, SubsystemFailed
 from framework.observe import SUBSYSTEM_FAILED, SUBSYSTEM_RESTARTED, log
@@ -39,7 +39,7 @@ class Supervisor:
         self._ending.set()
         await self._main
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run *work*, which handles its own errors."""
         task = self._group.create_task(self._guarded(name, work), name=name)
         self._running.add(task)
@@ -48,7 +48,7 @@ class Supervisor:
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run *work*, and run it again, with growing pauses, each time the database goes away under it."""
-        return self.spawn(self._kept(name, work), name=name)
+        return self.spawn(name, partial(self._kept, name, work))
 
     async def _own(self, ready: asyncio.Event) -> None:
         async with self._group:
@@ -58,9 +58,9 @@ class Supervisor:
             for task in tuple(self._running):
                 task.cancel()
 
-    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - one dead part must not cancel its siblings; it is reported
             log.error(SUBSYSTEM_FAILED, subsystem=name, error=repr(error), exc_info=error)
             if self.failure is None:

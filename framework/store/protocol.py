@@ -15,6 +15,7 @@ from uuid import UUID
 import attrs
 
 from framework.store.streams import Streams
+from framework.store.subscriptions import Lease, Subscriptions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -289,18 +290,6 @@ class Snapshots(Protocol):
         ...
 
 
-class Checkpoints(Protocol):
-    """How far each named subscription has come."""
-
-    async def load_checkpoint(self, name: str) -> int:
-        """Return the position that *name* has passed; 0 if it never saved one."""
-        ...
-
-    async def save_checkpoint(self, name: str, position: int, *, expected: int) -> None:
-        """Move *name* from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
-        ...
-
-
 class InstanceRow(NamedTuple):
     """The stored state of one instance of a process."""
 
@@ -348,10 +337,10 @@ class ProcessStore(Protocol):
         """Return the instances there are among *instances*."""
         ...
 
-    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
-        """Apply *change* and move the checkpoint of *process* from *expected* to *position*, all or nothing.
+    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
+        """Apply *change* to the process that *lease* names and move its slot to *position*, all or nothing.
 
-        Raises `ProgressMoved` if the checkpoint stands elsewhere.
+        Raises `LeaseLost`, and has changed nothing then.
         """
         ...
 
@@ -442,8 +431,13 @@ class CommandAudit(Protocol):
         ...
 
 
-class EventStore(EventLog, History, Streams, Snapshots, Checkpoints, ProcessStore, Protocol):
+class EventStore(EventLog, History, Streams, Snapshots, ProcessStore, Protocol):
     """All that an application needs to remember with. Open inside `async with`."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """How far each subscription has come, and who runs it."""
+        ...
 
     @property
     def log_id(self) -> UUID:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol
 
-from framework.errors import ProgressMoved, StorageUnavailable
+import attrs
+
+from framework.errors import LeaseLost, StorageUnavailable
 from framework.handler import EventHandler
-from framework.journal import Journal, Page, Unreadable
+from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Cause, Recorded, current_cause
 from framework.observe import EVENT_RECEIVED, HANDLER_FAILED, HANDLER_RETRY, caused, log
 from framework.policies import Backoff
 from framework.selection import Selection
-from framework.store.protocol import Checkpoints
+from framework.store.subscriptions import Definition, Lease, Subscriptions
+from framework.subscription.slots import Hold
 from framework.subscription.tail import Feed, Tail
 
 SAVE_IDLE_EVERY = 10_000
@@ -28,32 +32,61 @@ SAVE_AFTER_SECONDS = 0.1
 class Sink(Protocol):
     """Something that takes events and durably remembers the last one it took."""
 
-    @property
-    def name(self) -> str: ...
-
-    async def load(self) -> int:
-        """Return the position it has passed."""
+    async def take_over(self, lease: Lease) -> int:
+        """Begin as the slot's owner, and return the position it has come to; raises `LeaseLost`."""
         ...
 
-    async def deliver(self, events: Sequence[Recorded[Any]], *, position: int, expected: int) -> None:
-        """Handle *events* and move from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
+    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
+        """Handle *events* and move the slot to *position*; raises `LeaseLost`."""
         ...
 
 
+@attrs.frozen(eq=False)
 class Subscription:
-    """One handler's way along the log."""
+    """A handler as the log sees it: which events it wants, what picks their slot, and what takes them."""
+
+    name: str
+    selection: Selection
+    partitions: int
+    key: Callable[[Recorded[Any]], str] | None
+    """What picks an event's slot; None for its stream."""
+    sink: Sink
+
+    @property
+    def definition(self) -> Definition:
+        """What is recorded of it."""
+        types = self.selection.types
+        by = "stream" if self.key is None else "key"
+        return Definition(self.name, None if types is None else tuple(sorted(types)), self.partitions, by)
+
+    def slot_of(self, event: Item) -> int:
+        """Return the slot that *event* falls into; one that cannot be read falls into that of its stream."""
+        if self.partitions == 1:
+            return 0
+        if self.key is None or isinstance(event, Unreadable):
+            return self.slot_of_key(event.stream)
+        return self.slot_of_key(self.key(event))
+
+    def slot_of_key(self, key: str) -> int:
+        """Return the slot of the events with *key*, the same in every process and for all time."""
+        return zlib.crc32(key.encode()) % self.partitions
+
+
+class SlotRunner:
+    """One slot's way along the log."""
 
     def __init__(
         self,
-        sink: Sink,
-        selection: Selection,
+        subscription: Subscription,
+        hold: Hold,
         journal: Journal,
         tail: Tail,
         batch: int,
-        progressed: Callable[[int], None],
+        progressed: Callable[[int, int], None],
     ) -> None:
-        self._sink = sink
-        self._selection = selection
+        """Deliver at most *batch* events at once; *progressed* is told the slot and the position it has come to."""
+        self._subscription = subscription
+        self._hold = hold
         self._journal = journal
         self._tail = tail
         self._batch = batch
@@ -63,15 +96,17 @@ class Subscription:
         self._feed: Feed | None = None
 
     async def run(self) -> None:
-        """Deliver for ever; returns after `stop`, with the batch in hand done and its progress written."""
-        while not self._is_stopping:
-            self._saved = await self._sink.load()
-            self._progressed(self._saved)
-            self._feed = Feed(self._journal, self._tail, self._selection, after=self._saved, page=self._batch)
+        """Deliver until stopped, with the batch in hand done and its progress written, or until the lease is lost."""
+        sink, selection, slot = self._subscription.sink, self._subscription.selection, self._hold.lease.slot
+        with suppress(LeaseLost):
+            self._saved = await sink.take_over(self._hold.lease)
+            self._progressed(slot, self._saved)
+            self._feed = Feed(self._journal, self._tail, selection, after=self._saved, page=self._batch)
             try:
-                await self._deliver(self._feed)
-            except ProgressMoved:
-                continue  # another process has handled these: go on from where it stands
+                while not self._is_stopping and (page := await self._feed.next()) is not None:
+                    self._hold.check()
+                    await self._take(page)
+                    self._progressed(slot, page.looked_to)
             finally:
                 self._feed.end()
 
@@ -81,14 +116,12 @@ class Subscription:
         if self._feed is not None:
             self._feed.end()
 
-    async def _deliver(self, feed: Feed) -> None:
-        while not self._is_stopping and (page := await feed.next()) is not None:
-            await self._take(page)
-            self._progressed(page.looked_to)
-
     async def _take(self, page: Page) -> None:
+        slot_of, slot = self._subscription.slot_of, self._hold.lease.slot
         events: list[Recorded[Any]] = []
         for item in page.events:
+            if slot_of(item) != slot:
+                continue
             if isinstance(item, Unreadable):
                 await self._hand(events, item.position - 1)
                 raise item.error
@@ -98,7 +131,7 @@ class Subscription:
     async def _hand(self, events: Sequence[Recorded[Any]], position: int) -> None:
         # Passing over events that nobody wants costs no write, until they are many.
         if events or position - self._saved >= SAVE_IDLE_EVERY:
-            await self._sink.deliver(events, position=position, expected=self._saved)
+            await self._subscription.sink.deliver(self._hold, events, position=position)
             self._saved = position
 
 
@@ -128,7 +161,7 @@ async def patiently(name: str, position: int, policy: Backoff, attempt: Callable
     while True:
         try:
             await attempt()
-        except (ProgressMoved, StorageUnavailable):
+        except (LeaseLost, StorageUnavailable):
             raise  # not the event's fault: the subscription begins again from where it stands
         except Exception as error:
             failures += 1
@@ -152,34 +185,35 @@ async def patiently(name: str, position: int, policy: Backoff, attempt: Callable
 class HandlerSink:
     """Delivers to an `EventHandler`: one event after the other, at least once."""
 
-    def __init__(self, name: str, handler: EventHandler[Any], checkpoints: Checkpoints, retry: Backoff) -> None:
-        self.name = name
+    def __init__(self, name: str, handler: EventHandler[Any], subscriptions: Subscriptions, retry: Backoff) -> None:
+        self._name = name
         self._handler = handler
-        self._checkpoints = checkpoints
+        self._subscriptions = subscriptions
         self._retry = retry
 
-    async def load(self) -> int:
-        """Return the position it has passed."""
-        return await self._checkpoints.load_checkpoint(self.name)
+    async def take_over(self, lease: Lease) -> int:
+        """Return the position that the slot has come to."""
+        return await self._subscriptions.position(lease)
 
-    async def deliver(self, events: Sequence[Recorded[Any]], *, position: int, expected: int) -> None:
+    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
         """Handle *events* and save the progress, a little at a time, so that a crash repeats few effects."""
-        done = saved = expected
+        done = saved = 0
         clock = asyncio.get_running_loop().time
         save_at = clock() + SAVE_AFTER_SECONDS
         try:
             for event in events:
-                await patiently(self.name, event.position, self._retry, partial(self._handle, event))
+                await patiently(self._name, event.position, self._retry, partial(self._handle, hold, event))
                 done = event.position
                 if clock() >= save_at:
-                    await self._checkpoints.save_checkpoint(self.name, done, expected=saved)
+                    await self._subscriptions.advance(hold.lease, done)
                     saved, save_at = done, clock() + SAVE_AFTER_SECONDS
             done = position
         finally:
             # Also when an event failed for good: those before it are done and need not come again.
             if done > saved:
-                await self._checkpoints.save_checkpoint(self.name, done, expected=saved)
+                await self._subscriptions.advance(hold.lease, done)
 
-    async def _handle(self, event: Recorded[Any]) -> None:
-        with handling(self.name, event):
+    async def _handle(self, hold: Hold, event: Recorded[Any]) -> None:
+        hold.check()
+        with handling(self._name, event):
             await self._handler.handle(event)

@@ -6,6 +6,7 @@ import asyncio
 
 from framework import Application, MemoryEventStore
 from framework.store.protocol import ProcessChange
+from framework.store.subscriptions import Lease
 from framework.testing import eventually
 from tests.processes.test_relay import Fulfil, Order, sent, shop
 
@@ -18,11 +19,11 @@ class Hesitant(MemoryEventStore):
         self.arrived = asyncio.Event()
         self.gate = asyncio.Event()
 
-    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
-        if position > expected:
+    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
+        if position:
             self.arrived.set()
             await self.gate.wait()
-        await super().advance_process(process, change, position=position, expected=expected)
+        await super().advance_process(lease, change, position=position)
 
 
 async def test_no_command_is_there_to_send_before_the_place_in_the_log_is_committed() -> None:

@@ -293,7 +293,7 @@ async def test_a_part_that_died_fails_the_next_dispatch_and_the_exit() -> None:
                 await app.dispatch(PutIn("a", 2))
             assert isinstance(at_dispatch.value.__cause__, OSError)
 
-    with pytest.raises(SubsystemFailed, match="Seen has failed") as at_exit:
+    with pytest.raises(SubsystemFailed, match="Seen slot 0 has failed") as at_exit:
         await life()
 
     assert isinstance(at_exit.value.__cause__, OSError)

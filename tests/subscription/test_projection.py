@@ -69,6 +69,6 @@ async def test_rows_are_undone_where_the_place_cannot_be_saved(
         if written == 2:
             monkeypatch.undo()
 
-    monkeypatch.setattr(read_models, "SAVE", read_models.SAVE.replace("= $2", "= $2 / 0"))
+    monkeypatch.setattr(read_models, "SAVE", read_models.SAVE.replace("= $3", "= $3 / 0"))
 
     assert await amounts(dsn, schema, Amounts(mend)) == [1, 2]

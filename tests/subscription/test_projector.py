@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -17,18 +18,23 @@ from framework.connections import quoted
 from framework.errors import (
     ConfigurationError,
     DuplicateName,
-    ProgressMoved,
+    LeaseLost,
     SchemaMismatch,
     StorageUnavailable,
     SubsystemFailed,
 )
 from framework.policies import Defaults
 from framework.read_models import ReadModel, schema_name
+from framework.store.memory.subscriptions import MemorySubscriptions
+from framework.store.subscriptions import Definition, Lease
 from framework.subscription.projection import ProjectorSink
+from framework.subscription.slots import Hold
 from framework.testing import eventually
 from tests.runtime.till import Moved, PutIn, tills
 
 LOG = uuid4()
+FIRST, SECOND = Lease("Contents v1", 0, 1), Lease("Contents v1", 0, 2)
+"""What one owner has, and the next."""
 AT_ONCE = Backoff(attempts=3, first=timedelta(milliseconds=1))
 
 Interfere = Callable[[Recorded[Moved], Connection], Awaitable[None]]
@@ -101,6 +107,7 @@ async def store(sql: asyncpg.Connection[Any]) -> AsyncIterator[MemoryEventStore]
 async def model(dsn: str, namespace: str) -> AsyncIterator[ReadModel]:
     model = ReadModel(dsn, Contents(), namespace)
     await model.open(LOG)
+    await model.take_over(FIRST)
     yield model
     await model.close()
 
@@ -121,6 +128,20 @@ def moved(position: int, amount: int = 1) -> Recorded[Moved]:
     )
 
 
+async def deliver(model: ReadModel, events: Sequence[Recorded[Moved]], *, position: int) -> None:
+    """Have *events* projected, as the subscription's owner does."""
+    subscriptions = MemorySubscriptions()
+    await subscriptions.define(Definition("Contents v1", None, 1, "stream"), start=0)
+    (lease,) = (await subscriptions.share(LOG, ["Contents v1"], label="test")).held
+    sink = ProjectorSink(model, subscriptions, AT_ONCE)
+    await sink.take_over(lease)
+    try:
+        await sink.deliver(Hold(lease, math.inf), events, position=position)
+    finally:
+        (slot,) = await subscriptions.slots()
+        assert slot.position <= await model.position()
+
+
 async def projected(model: ReadModel) -> tuple[int, list[int]]:
     """Return where *model* stands, and the positions whose rows it holds."""
     async with model.reading() as db:
@@ -132,7 +153,7 @@ async def projected(model: ReadModel) -> tuple[int, list[int]]:
 
 
 async def test_rows_and_position_are_committed_together(model: ReadModel) -> None:
-    async with model.advancing(position=7, expected=0) as db:
+    async with model.advancing(FIRST, 7) as db:
         await model.projector.project(moved(3), db)
         assert await projected(model) == (0, [])
 
@@ -141,7 +162,7 @@ async def test_rows_and_position_are_committed_together(model: ReadModel) -> Non
 
 async def test_an_error_inside_undoes_both(model: ReadModel) -> None:
     async def fail() -> None:
-        async with model.advancing(position=3, expected=0) as db:
+        async with model.advancing(FIRST, 3) as db:
             await model.projector.project(moved(3), db)
             raise LookupError
 
@@ -157,7 +178,7 @@ async def test_a_cancellation_inside_undoes_both_and_the_next_one_goes_through(
     pids: list[int] = []
 
     async def linger() -> None:
-        async with model.advancing(position=3, expected=0) as db:
+        async with model.advancing(FIRST, 3) as db:
             await model.projector.project(moved(3), db)
             pids.append(await db.fetchval("SELECT pg_backend_pid()"))
             await db.execute("SELECT pg_sleep(60)")
@@ -173,7 +194,7 @@ async def test_a_cancellation_inside_undoes_both_and_the_next_one_goes_through(
         await lingering
 
     assert await projected(model) == (0, [])
-    async with model.advancing(position=3, expected=0) as db:
+    async with model.advancing(FIRST, 3) as db:
         await model.projector.project(moved(3), db)
     assert await projected(model) == (3, [3])
 
@@ -193,7 +214,7 @@ async def test_a_connection_lost_inside_undoes_both_and_the_next_one_is_new(
     model: ReadModel, sql: asyncpg.Connection[Any]
 ) -> None:
     async def lose() -> None:
-        async with model.advancing(position=3, expected=0) as db:
+        async with model.advancing(FIRST, 3) as db:
             await model.projector.project(moved(3), db)
             await terminate(sql, db)
 
@@ -201,7 +222,7 @@ async def test_a_connection_lost_inside_undoes_both_and_the_next_one_is_new(
         await lose()
 
     assert await projected(model) == (0, [])
-    async with model.advancing(position=3, expected=0) as db:
+    async with model.advancing(FIRST, 3) as db:
         await model.projector.project(moved(3), db)
     assert await projected(model) == (3, [3])
 
@@ -220,7 +241,7 @@ async def transactions(model: ReadModel) -> list[list[int]]:
 
 
 async def test_a_batch_is_one_transaction(model: ReadModel) -> None:
-    await ProjectorSink(model, AT_ONCE).deliver([moved(1), moved(2), moved(5)], position=9, expected=0)
+    await deliver(model, [moved(1), moved(2), moved(5)], position=9)
 
     assert await transactions(model) == [[1, 2, 5]]
     assert await model.position() == 9
@@ -238,7 +259,7 @@ async def test_a_batch_that_fails_is_run_again_event_by_event(dsn: str, namespac
     model = ReadModel(dsn, Contents(fail_at_2), namespace)
     await model.open(LOG)
 
-    await ProjectorSink(model, AT_ONCE).deliver([moved(1), moved(2), moved(5)], position=9, expected=0)
+    await deliver(model, [moved(1), moved(2), moved(5)], position=9)
 
     assert await transactions(model) == [[1], [2], [5]]
     assert await model.position() == 9
@@ -257,7 +278,7 @@ async def test_an_event_that_fails_for_good_leaves_those_before_it_done(dsn: str
     await model.open(LOG)
 
     with pytest.raises(LookupError):
-        await ProjectorSink(model, AT_ONCE).deliver([moved(1), moved(2), moved(5)], position=9, expected=0)
+        await deliver(model, [moved(1), moved(2), moved(5)], position=9)
 
     assert attempts == [1, 2, 1, 2, 2, 2]
     assert await projected(model) == (1, [1])
@@ -267,21 +288,17 @@ async def test_an_event_that_fails_for_good_leaves_those_before_it_done(dsn: str
 # Two processes -------------------------------------------------------------------------------------
 
 
-async def test_of_two_processes_the_second_waits_and_is_told_before_it_writes(
+async def test_the_next_owner_waits_for_what_the_one_before_has_open_and_begins_behind_it(
     dsn: str, namespace: str, model: ReadModel, sql: asyncpg.Connection[Any]
 ) -> None:
     other = ReadModel(dsn, Contents(), namespace)
     await other.open(LOG)
-    entered: list[int] = []
+    assert await model.take_over(FIRST) == 0
 
-    async def follow() -> None:
-        async with other.advancing(position=1, expected=0):
-            entered.append(1)
-
-    async with model.advancing(position=1, expected=0) as db:
+    async with model.advancing(FIRST, 1) as db:
         await model.projector.project(moved(1), db)
         pid = await db.fetchval("SELECT pg_backend_pid()")
-        second = asyncio.create_task(follow())
+        second = asyncio.create_task(other.take_over(SECOND))
 
         async def waits() -> None:
             assert await sql.fetchval(
@@ -290,10 +307,53 @@ async def test_of_two_processes_the_second_waits_and_is_told_before_it_writes(
 
         await eventually(waits)
 
-    with pytest.raises(ProgressMoved, match="Contents is no longer at position 0"):
-        await second
-    assert not entered
+    assert await second == 1
     assert await projected(model) == (1, [1])
+    await other.close()
+
+
+async def test_an_owner_that_has_been_replaced_is_told_before_it_writes(
+    dsn: str, namespace: str, model: ReadModel
+) -> None:
+    other = ReadModel(dsn, Contents(), namespace)
+    await other.open(LOG)
+    await model.take_over(FIRST)
+    assert await other.take_over(SECOND) == 0
+    entered: list[int] = []
+
+    async def go_on() -> None:
+        async with model.advancing(FIRST, 1):
+            entered.append(1)
+
+    with pytest.raises(LeaseLost, match="slot 0 of Contents v1 is not held under fence 1"):
+        await go_on()
+    with pytest.raises(LeaseLost):
+        await model.take_over(FIRST)
+
+    assert not entered
+    assert await projected(model) == (0, [])
+    await other.close()
+
+
+async def test_an_owner_that_stops_in_the_middle_of_a_batch_does_not_keep_the_next_one_waiting(
+    dsn: str, namespace: str, model: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framework.read_models.LEASE", timedelta(milliseconds=50))
+    hung, other = ReadModel(dsn, Contents(), namespace), ReadModel(dsn, Contents(), namespace)
+    await hung.open(LOG)
+    await other.open(LOG)
+    await hung.take_over(FIRST)
+
+    async def hang() -> None:
+        async with hung.advancing(FIRST, 1) as db:
+            await hung.projector.project(moved(1), db)
+            assert await other.take_over(SECOND) == 0
+
+    with pytest.raises(StorageUnavailable):
+        await hang()
+
+    assert await projected(model) == (0, [])
+    await hung.close()
     await other.close()
 
 
@@ -355,7 +415,7 @@ async def test_an_error_of_the_machine_in_a_projector_is_not_taken_for_a_lost_da
             await app.dispatch(PutIn("a", 1))
             await eventually(lambda: attempts == [1] * (1 + AT_ONCE.attempts))
 
-    with pytest.raises(SubsystemFailed, match=r"Contents has failed.*rates\.csv"):
+    with pytest.raises(SubsystemFailed, match=r"Contents v1 slot 0 has failed.*rates\.csv"):
         await life()
 
 
@@ -450,7 +510,7 @@ async def test_a_place_that_somebody_removed_is_told_with_the_remedy(
     await sql.execute("DELETE FROM framework_projections.progress WHERE schema_name = $1", model.schema)
 
     with pytest.raises(SchemaMismatch, match=rf"its row .* is gone.*: drop schema {model.schema}"):
-        await model.position()
+        await model.take_over(FIRST)
 
 
 # Names ---------------------------------------------------------------------------------------------

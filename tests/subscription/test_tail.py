@@ -154,24 +154,27 @@ async def test_what_is_appended_while_one_joins_is_given_once(store: WatchedStor
 
 
 async def test_one_who_wants_more_than_is_being_read_skips_nothing(
-    store: WatchedStore, feed: Callable[..., Feed]
+    store: WatchedStore, tail: Tail, feed: Callable[..., Feed]
 ) -> None:
-    """The read under way looks only for what the others want."""
-    narrow = feed(Selection(frozenset({"Other"})))
-    following = asyncio.ensure_future(narrow.next())
+    """The read under way looks only for what the others want, so it is not for the one who joins."""
+    narrow = asyncio.ensure_future(take(feed(Selection(frozenset({"Other"}))), 1))
     await quiet()
-    wide = feed(ALL)
     store.gate.clear()
     await store.add(1, "Moved")
     await quiet()  # the tail has looked past it, for others only
-
-    positions = asyncio.ensure_future(take(wide, 2))
+    joining = asyncio.ensure_future(tail.follow(ALL, at=0))
     await quiet()
-    store.gate.set()
-    await store.add(1, "Moved")
 
-    assert await positions == [1, 2]
-    await following
+    store.gate.set()
+    follower = await joining
+    await store.add(1, "Moved")
+    page = await follower.take()
+
+    assert page is not None
+    assert [event.position for event in page.events] == [2]
+    assert follower.since.result() == 1
+    await narrow
+    tail.leave(follower)
 
 
 async def test_one_who_joins_during_a_read_that_finds_nothing_is_told_at_once(

@@ -1,4 +1,4 @@
-"""What processes and subscriptions keep, in memory."""
+"""What processes keep, in memory."""
 
 from __future__ import annotations
 
@@ -7,40 +7,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from uuid import UUID
 
-from framework.errors import ProgressMoved
+from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
+from framework.store.subscriptions import Lease
 
 
 class MemoryProcesses:
-    """`Checkpoints` and `ProcessStore` over dictionaries."""
+    """`ProcessStore` over dictionaries."""
 
     def __init__(self) -> None:
-        self._checkpoints: dict[str, int] = {}
+        self.subscriptions = MemorySubscriptions()
         self._instances: defaultdict[str, dict[str, InstanceRow]] = defaultdict(dict)
         self._outboxes: defaultdict[str, dict[UUID, OutboxRow]] = defaultdict(dict)
         """Each in the order of sending."""
         self._last_number = 0
-
-    async def load_checkpoint(self, name: str) -> int:
-        """Return the position that *name* has passed; 0 if it never saved one."""
-        return self._checkpoints.get(name, 0)
-
-    async def save_checkpoint(self, name: str, position: int, *, expected: int) -> None:
-        """Move *name* from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
-        if self._checkpoints.get(name, 0) != expected:
-            raise ProgressMoved(name, expected)
-        self._checkpoints[name] = position
-
-    # Processes --------------------------------------------------------------------------------------
 
     async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
         """Return the instances there are among *instances*."""
         rows = self._instances[process]
         return {instance: rows[instance] for instance in instances if instance in rows}
 
-    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
-        """Apply *change* and move *process* from *expected* to *position*; raises `ProgressMoved`."""
-        await self.save_checkpoint(process, position, expected=expected)
+    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
+        """Apply *change* and move the slot to *position*; raises `LeaseLost`."""
+        await self.subscriptions.advance(lease, position)
+        process = lease.name
         self._save_instances(process, change)
         outbox = self._outboxes[process]
         for row in change.commands:

@@ -23,6 +23,10 @@ PAUSE_SECONDS: Final = 0.005
 """Between two notifications: committing one is work for the database, and a busy log has news all the time."""
 
 
+SLOTS_FREED: Final = "slots freed"
+"""What is said when slots of subscriptions were given back; else the news is a position, the head."""
+
+
 def channel(schema: str) -> str:
     """Return the channel that news of the log in *schema* go over.
 
@@ -42,6 +46,7 @@ class Listener:
         self._head = 0
         self._told = 0
         self._waiters: set[asyncio.Future[None]] = set()
+        self._slot_waiters: set[asyncio.Future[None]] = set()
         self._is_waited_for = asyncio.Event()
         self._has_news = asyncio.Event()
         self._is_closed = False
@@ -72,6 +77,15 @@ class Listener:
             finally:
                 self._waiters.discard(waiter)
         return self._head
+
+    async def slots_freed(self) -> None:
+        """Return when a node says that it has given back slots of subscriptions."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._slot_waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._slot_waiters.discard(waiter)
 
     def close(self) -> None:
         """Let nobody wait any more."""
@@ -115,7 +129,12 @@ class Listener:
             connection.terminate()
 
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        self.heard(int(str(payload)))
+        if payload != SLOTS_FREED:
+            self.heard(int(str(payload)))
+            return
+        for waiter in self._slot_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _poll(self) -> None:
         while True:

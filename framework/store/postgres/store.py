@@ -13,19 +13,20 @@ from uuid import UUID
 import asyncpg
 
 from framework.connections import describe
-from framework.errors import InvalidRequest, ProgressMoved, StorageUnavailable
+from framework.errors import InvalidRequest, LeaseLost, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.audit import AuditTable
 from framework.store.postgres.database import Connection, Database
-from framework.store.postgres.listener import Listener
+from framework.store.postgres.listener import Listener, channel
 from framework.store.postgres.reading import Reading
 from framework.store.postgres.snapshots import SnapshotTable
 from framework.store.postgres.status import Status, head_sessions
 from framework.store.postgres.stream_reader import StreamReader
 from framework.store.postgres.streams import StreamList
+from framework.store.postgres.subscriptions import PostgresSubscriptions
 from framework.store.postgres.transaction import (
     JoinedTransaction,
     Surroundings,
@@ -42,6 +43,7 @@ from framework.store.protocol import (
     StoredEvent,
     StreamWrite,
 )
+from framework.store.subscriptions import Lease
 from framework.store.validation import check_limit, check_moment, check_text
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         self._migrate = migrate
         self._give_up_after_s = give_up_after_s
         self._listener = Listener(self._database, schema, self.head)
+        self.subscriptions = PostgresSubscriptions(self._fetch, self._slots_freed, channel(schema))
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
         self._surroundings = Surroundings(schema, hold_at_most, self._transaction)
@@ -228,17 +231,8 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             pruned += len(rows)
         return pruned
 
-    # Checkpoints -------------------------------------------------------------------------------------
-
-    async def load_checkpoint(self, name: str) -> int:
-        """Return the position that *name* has passed; 0 if it never saved one."""
-        rows = await self._fetch(statements.LOAD_CHECKPOINT, name)
-        return rows[0]["position"] if rows else 0
-
-    async def save_checkpoint(self, name: str, position: int, *, expected: int) -> None:
-        """Move *name* from *expected* to *position*; raises `ProgressMoved` if it stands elsewhere."""
-        if not await self._fetch(statements.SAVE_CHECKPOINT, name, position, expected):
-            raise ProgressMoved(name, expected)
+    async def _slots_freed(self) -> None:
+        await self._listener.slots_freed()
 
     # Processes ---------------------------------------------------------------------------------------
 
@@ -247,12 +241,13 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         rows = await self._fetch(statements.LOAD_INSTANCES, process, list(instances))
         return {row["instance"]: InstanceRow(*row) for row in rows}
 
-    async def advance_process(self, process: str, change: ProcessChange, *, position: int, expected: int) -> None:
-        """Apply *change* and move the checkpoint of *process* from *expected* to *position*, all or nothing."""
+    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
+        """Apply *change* and move the slot of *lease* to *position*, all or nothing; raises `LeaseLost`."""
+        process = lease.name
         async with self._transaction() as connection:
             # First, since it locks: of two nodes the second waits here, and is told before it has written anything.
-            if not await connection.fetch(statements.SAVE_CHECKPOINT, process, position, expected):
-                raise ProgressMoved(process, expected)
+            if not await connection.fetch(statements.ADVANCE_SLOT, *lease, position):
+                raise LeaseLost(*lease)
             await _save(connection, process, change)
             if change.commands:
                 await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))

@@ -23,7 +23,6 @@ from framework.store.protocol import EventStore
 from framework.testing.store_contract.appending import AppendContract
 from framework.testing.store_contract.backward import BackwardContract
 from framework.testing.store_contract.bad_input import BadInputContract
-from framework.testing.store_contract.checkpoints import CheckpointContract
 from framework.testing.store_contract.concurrency import ConcurrencyContract
 from framework.testing.store_contract.deleting import DeleteContract
 from framework.testing.store_contract.expectations import ExpectationContract
@@ -37,6 +36,7 @@ from framework.testing.store_contract.receipts import ReceiptContract
 from framework.testing.store_contract.repeats import RepeatContract
 from framework.testing.store_contract.snapshots import SnapshotContract
 from framework.testing.store_contract.streams import StreamContract
+from framework.testing.store_contract.subscriptions import SubscriptionContract
 from framework.testing.store_contract.waiting import WaitContract
 
 __all__ = ["StoreContract", "log_of", "new_event", "new_events", "new_receipt", "write", "write_to"]
@@ -58,7 +58,7 @@ class StoreContract(
     BadInputContract,
     WaitContract,
     ConcurrencyContract,
-    CheckpointContract,
+    SubscriptionContract,
     ProcessContract,
 ):
     """All that every event store must do."""

@@ -24,6 +24,7 @@ from framework.store.protocol import (
     StoredEvent,
     StreamWrite,
 )
+from framework.store.subscriptions import Definition, Lease
 
 PATIENCE_S = 10
 """How long something that must happen soon may take."""
@@ -120,10 +121,38 @@ async def log_of(store: EventStore) -> Sequence[StoredEvent]:
     return (await store.read_log(limit=100_000)).events
 
 
+NODE = new_id()
+"""The process that runs what a test does not say otherwise of."""
+
+
+async def define(
+    store: EventStore, name: str, *, types: tuple[str, ...] | None = None, partitions: int = 1, start: int = 0
+) -> None:
+    """Define the subscription *name*."""
+    await store.subscriptions.define(Definition(name, types, partitions, "stream"), start=start)
+
+
+async def take(store: EventStore, name: str, *, node: UUID = NODE) -> Lease:
+    """Return the lease that *node* has of the first slot of *name*."""
+    share = await store.subscriptions.share(node, [name], label="test")
+    return share.held[0]
+
+
+async def position_of(store: EventStore, name: str) -> int:
+    """Return the position that the first slot of *name* has come to."""
+    states = await store.subscriptions.slots([name])
+    return states[0].position
+
+
+async def apply(store: EventStore, change: ProcessChange, *, process: str = "p", position: int = 1) -> None:
+    """Apply *change* to *process* as the owner of its only slot, and move that to *position*."""
+    await define(store, process)
+    await store.advance_process(await take(store, process), change, position=position)
+
+
 async def advance(store: EventStore, *commands: OutboxRow, process: str = "p") -> None:
     """Put *commands* in the outbox of *process*."""
-    at = await store.load_checkpoint(process)
-    await store.advance_process(process, ProcessChange(commands=commands), position=at + 1, expected=at)
+    await apply(store, ProcessChange(commands=commands), process=process)
 
 
 async def waiting(store: EventStore, process: str = "p") -> list[UUID]:

@@ -8,21 +8,25 @@ import pytest
 
 from framework.clock import new_id
 from framework.errors import (
-    ProgressMoved,
+    LeaseLost,
 )
 from framework.store.protocol import (
     EventStore,
     ProcessChange,
 )
 from framework.testing.store_contract.parts import (
+    NODE,
     OnAStore,
     advance,
+    apply,
     ids_of,
     instances,
     new_command,
     new_instance,
     outcomes,
+    position_of,
     row_of,
+    take,
     value_of,
     waiting,
 )
@@ -35,16 +39,15 @@ class ProcessContract(OnAStore):
         assert await store.load_instances("p", ["i"]) == {}
         assert list(await store.outbox("p", limit=10)) == []
         assert list(await store.parked("p")) == []
-        assert await store.load_checkpoint("p") == 0
 
     async def test_instances_commands_and_progress_are_saved_together(self, store: EventStore) -> None:
         command = new_command()
 
-        await store.advance_process("p", ProcessChange([new_instance(3)], (), [command]), position=7, expected=0)
+        await apply(store, ProcessChange([new_instance(3)], (), [command]), position=7)
 
         assert await instances(store) == {"i": (3, {"after": 3})}
         assert await waiting(store) == [command.command_id]
-        assert await store.load_checkpoint("p") == 7
+        assert await position_of(store, "p") == 7
 
     async def test_a_command_comes_back_as_it_was_yielded(self, store: EventStore) -> None:
         command = new_command()
@@ -57,31 +60,34 @@ class ProcessContract(OnAStore):
         assert row.parked is None
         assert row._replace(number=0, command=command.command) == command
 
-    async def test_a_process_that_stands_elsewhere_changes_nothing(self, store: EventStore) -> None:
-        await store.advance_process("p", ProcessChange([new_instance(1)]), position=7, expected=0)
+    async def test_a_process_that_another_runs_changes_nothing(self, store: EventStore) -> None:
+        await apply(store, ProcessChange([new_instance(1)]), position=7)
+        before = await take(store, "p")
+        await store.subscriptions.leave(NODE)
+        await take(store, "p", node=new_id())
         change = ProcessChange([new_instance(1, of="j")], ["i"], [new_command()])
 
-        with pytest.raises(ProgressMoved) as caught:
-            await store.advance_process("p", change, position=9, expected=6)
+        with pytest.raises(LeaseLost) as caught:
+            await store.advance_process(before, change, position=9)
 
-        assert (caught.value.name, caught.value.expected) == ("p", 6)
+        assert (caught.value.name, caught.value.slot, caught.value.fence) == before
         assert await instances(store) == {"i": (1, {"after": 1})}
         assert await waiting(store) == []
-        assert await store.load_checkpoint("p") == 7
+        assert await position_of(store, "p") == 7
 
     async def test_an_instance_is_replaced_by_its_next_state(self, store: EventStore) -> None:
-        await store.advance_process("p", ProcessChange([new_instance(1)]), position=1, expected=0)
+        await apply(store, ProcessChange([new_instance(1)]), position=1)
 
-        await store.advance_process("p", ProcessChange([new_instance(2)]), position=2, expected=1)
+        await apply(store, ProcessChange([new_instance(2)]), position=2)
 
         assert await instances(store) == {"i": (2, {"after": 2})}
 
     async def test_a_removed_instance_is_gone_and_its_commands_are_not(self, store: EventStore) -> None:
         command = new_command()
         change = ProcessChange([new_instance(1), new_instance(1, of="j")], (), [command])
-        await store.advance_process("p", change, position=1, expected=0)
+        await apply(store, change, position=1)
 
-        await store.advance_process("p", ProcessChange(removed=["i", "never"]), position=2, expected=1)
+        await apply(store, ProcessChange(removed=["i", "never"]), position=2)
 
         assert await instances(store) == {"j": (1, {"after": 1})}
         assert await waiting(store) == [command.command_id]
@@ -168,14 +174,14 @@ class ProcessContract(OnAStore):
     async def test_a_refusal_saves_and_removes_instances(self, store: EventStore) -> None:
         refused = new_command()
         before = [new_instance(1), new_instance(1, of="j")]
-        await store.advance_process("p", ProcessChange(before, (), [refused]), position=4, expected=0)
+        await apply(store, ProcessChange(before, (), [refused]), position=4)
 
         change = ProcessChange([new_instance(2)], ["j"])
         assert await store.settle_refused(await row_of(store, refused), change)
 
         assert await instances(store) == {"i": (2, {"after": 2})}
         assert await waiting(store) == []
-        assert await store.load_checkpoint("p") == 4
+        assert await position_of(store, "p") == 4
 
     async def test_a_refusal_of_what_is_settled_already_changes_nothing(self, store: EventStore) -> None:
         refused, waits = new_command(), new_command()
@@ -274,15 +280,15 @@ class ProcessContract(OnAStore):
 
     async def test_processes_of_different_names_are_apart(self, store: EventStore) -> None:
         ours, theirs = new_command("p"), new_command("q")
-        await store.advance_process("p", ProcessChange([new_instance(1)], (), [ours]), position=3, expected=0)
-        await store.advance_process("q", ProcessChange([new_instance(2)], (), [theirs]), position=5, expected=0)
+        await apply(store, ProcessChange([new_instance(1)], (), [ours]), position=3)
+        await apply(store, ProcessChange([new_instance(2)], (), [theirs]), process="q", position=5)
 
         await store.settle("p", [theirs.command_id])
         await store.park(await row_of(store, ours), "it broke")
-        await store.advance_process("p", ProcessChange(removed=["i"]), position=4, expected=3)
+        await apply(store, ProcessChange(removed=["i"]), position=4)
 
         assert await waiting(store, "p") == []
         assert await waiting(store, "q") == [theirs.command_id]
         assert list(await store.parked("q")) == []
         assert await instances(store, "q") == {"i": (2, {"after": 2})}
-        assert await store.load_checkpoint("q") == 5
+        assert await position_of(store, "q") == 5

@@ -71,6 +71,6 @@ async def test_what_the_driver_cannot_even_send_fails_alone_and_costs_no_connect
 async def test_text_no_database_can_hold_is_named_wherever_it_comes(store: PostgresEventStore) -> None:
     for text in ("a\0b", "a\ud800b"):
         with pytest.raises(InvalidRequest):
-            await store.save_checkpoint(text, 1, expected=0)
+            await store.subscriptions.slots([text])
         with pytest.raises(InvalidRequest):
             await store.load_instances(text, ["i"])

@@ -13,6 +13,7 @@ from framework import PostgresEventStore, connections
 from framework.connections import connect, each_host
 from framework.errors import ConfigurationError, StorageUnavailable
 from framework.store.postgres.database import Database, StoreConnection
+from framework.testing.store_contract.parts import define, position_of, take
 from tests.store.postgres.hands import write
 
 
@@ -97,14 +98,16 @@ async def test_of_several_hosts_one_that_takes_writes_is_chosen(monkeypatch: pyt
 async def test_a_server_that_became_a_standby_is_away(dsn: str, schema: str) -> None:
     database = Database(dsn, max_readers=1)
     async with PostgresEventStore(database, schema=schema) as store:
+        await define(store, "handler")
+        lease = await take(store, "handler")
         async with database.session(schema) as connection:
             await connection.execute("SET default_transaction_read_only TO on")
 
         with pytest.raises(StorageUnavailable, match="takes no writes"):
-            await store.save_checkpoint("handler", 1, expected=0)
+            await store.subscriptions.advance(lease, 1)
 
-        await store.save_checkpoint("handler", 1, expected=0)
-        assert await store.load_checkpoint("handler") == 1
+        await store.subscriptions.advance(lease, 1)
+        assert await position_of(store, "handler") == 1
 
 
 async def test_an_append_at_a_standby_is_sent_again_to_the_primary(

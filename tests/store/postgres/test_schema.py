@@ -17,6 +17,7 @@ from framework.store.postgres import schema as tables
 from framework.store.postgres.schema import Migration, State
 from framework.store.postgres.statements import FUNCTIONS, SCHEMA
 from framework.store.protocol import Receipt
+from framework.store.subscriptions import Definition, SlotState
 from tests.store.postgres.hands import write
 
 WRITTEN = Path(__file__).parent / "written"
@@ -136,7 +137,9 @@ async def test_what_was_written_before_a_migration_is_read_after_it(
             accepted: Receipt(accepted, b"\x01", "account-1", 1, 1),
             refused: Receipt(refused, b"\x02", "account-1", 3, 0, b'{"type": "Closed"}'),
         }
-        assert await store.load_checkpoint("mail") == 3
+        await store.subscriptions.define(Definition("mail", ("opened",), 1, "stream"), start=0)
+        owner = UUID(int=0x4000_8000_0000_0000_00D1)
+        assert await store.subscriptions.slots() == [SlotState("mail", 0, 3, 7, owner, is_owned=False)]
         assert (await store.load_instances("transfer", ["t"]))["t"] == ("t", 2, b'{"step": 1}')
         assert [(row.instance, row.command) for row in await store.outbox("transfer", limit=9)] == [
             ("t", b'{"amount": 1}')

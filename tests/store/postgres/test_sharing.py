@@ -11,10 +11,11 @@ import pytest
 
 from framework import PostgresEventStore
 from framework.connections import quoted
-from framework.errors import ProgressMoved, StorageUnavailable
+from framework.errors import LeaseLost, StorageUnavailable
 from framework.store.postgres import database as stores_database
 from framework.store.postgres.database import Database, StoreConnection
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, Receipt
+from framework.testing.store_contract.parts import NODE, apply, define, position_of, take
 from tests.store.postgres.hands import event, write
 
 NAMES = 'quoted " name', "Größer; als."
@@ -47,10 +48,11 @@ async def write_everything(store: PostgresEventStore, mark: str) -> None:
     receipt = Receipt(COMMAND_ID, mark.encode(), "shared", 1, 1)
     await store.append([write("shared", 0, event(b'{"of": "%s"}' % mark.encode()))], [receipt])
     await store.append([write(f"only-{mark}", 0)])
-    await store.save_checkpoint("handler", ord(mark), expected=0)
+    await define(store, "handler")
+    await store.subscriptions.advance(await take(store, "handler"), ord(mark))
     commands = [_command(mark, instance) for instance in ("sent", "refused", "parked")]
     change = ProcessChange([InstanceRow("i", 1, b'{"of": "%s"}' % mark.encode())], commands=commands)
-    await store.advance_process("process", change, position=1, expected=0)
+    await apply(store, change, process="process")
     sent, refused, parked = await store.outbox("process", limit=9)
     await store.settle("process", [sent.command_id])
     await store.settle_refused(refused, ProcessChange(commands=[_command(mark, "refused")]))
@@ -66,7 +68,7 @@ async def read_everything(store: PostgresEventStore) -> tuple[object, ...]:
         [stored.stream for stored in (await store.read_log(types=["happened"])).events],
         [stored.data for stored in await store.read_stream("shared")],
         [receipt.digest for receipt in (await store.receipts([COMMAND_ID])).values()],
-        await store.load_checkpoint("handler"),
+        await position_of(store, "handler"),
         [row.state for row in (await store.load_instances("process", ["i"])).values()],
         [row.command for row in await store.outbox("process", limit=9)],
         [row.parked for row in await store.parked("process")],
@@ -94,8 +96,10 @@ async def test_two_schemas_on_one_connection_are_wholly_apart(
 
         assert list(found) == [_expected(one.log_id, "a"), _expected(other.log_id, "b")]
     assert one.log_id != other.log_id
-    with pytest.raises(ProgressMoved):
-        await one.save_checkpoint("handler", 3, expected=ord("b"))
+    await other.subscriptions.leave(NODE)
+    lease = await take(one, "handler")
+    with pytest.raises(LeaseLost):
+        await one.subscriptions.advance(lease._replace(fence=lease.fence + 1), 3)
 
 
 async def test_a_change_of_hands_that_is_cancelled_half_way_is_made_again(

@@ -302,12 +302,6 @@ BEGIN
 END
 $$;
 
-CREATE TABLE checkpoints (
-    name text NOT NULL,
-    "position" bigint NOT NULL
-)
-WITH (fillfactor='50');
-
 CREATE TABLE command_audit (
     number bigint NOT NULL,
     asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -368,6 +362,14 @@ CREATE TABLE head (
 )
 WITH (fillfactor='10');
 
+CREATE TABLE heartbeats (
+    node uuid NOT NULL,
+    label text NOT NULL,
+    names text[] NOT NULL,
+    beat_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -414,6 +416,15 @@ CREATE TABLE receipts (
     recorded_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE slots (
+    name text NOT NULL,
+    slot integer NOT NULL,
+    "position" bigint NOT NULL,
+    fence bigint DEFAULT 0 NOT NULL,
+    owner uuid
+)
+WITH (fillfactor='50');
+
 CREATE TABLE snapshots (
     stream text NOT NULL COLLATE pg_catalog."C",
     version bigint NOT NULL,
@@ -428,8 +439,10 @@ CREATE TABLE streams (
     deleted_at timestamp with time zone NOT NULL
 );
 
-ALTER TABLE ONLY checkpoints
-    ADD CONSTRAINT checkpoints_pkey PRIMARY KEY (name);
+CREATE TABLE subscriptions (
+    name text NOT NULL,
+    definition jsonb NOT NULL
+);
 
 ALTER TABLE ONLY command_audit
     ADD CONSTRAINT command_audit_pkey PRIMARY KEY (number);
@@ -452,6 +465,9 @@ ALTER TABLE ONLY functions
 ALTER TABLE ONLY head
     ADD CONSTRAINT head_pkey PRIMARY KEY (is_only);
 
+ALTER TABLE ONLY heartbeats
+    ADD CONSTRAINT heartbeats_pkey PRIMARY KEY (node);
+
 ALTER TABLE ONLY migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
 
@@ -464,11 +480,17 @@ ALTER TABLE ONLY process_instances
 ALTER TABLE ONLY receipts
     ADD CONSTRAINT receipts_pkey PRIMARY KEY (command_id);
 
+ALTER TABLE ONLY slots
+    ADD CONSTRAINT slots_pkey PRIMARY KEY (name, slot);
+
 ALTER TABLE ONLY snapshots
     ADD CONSTRAINT snapshots_pkey PRIMARY KEY (stream, state_type, state_version, version);
 
 ALTER TABLE ONLY streams
     ADD CONSTRAINT streams_pkey PRIMARY KEY (stream);
+
+ALTER TABLE ONLY subscriptions
+    ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (name);
 
 CREATE INDEX command_audit_command ON command_audit USING btree (command_id);
 

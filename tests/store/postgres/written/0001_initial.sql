@@ -19,7 +19,13 @@ INSERT INTO receipts (command_id, digest, stream, first_version, event_count, re
 VALUES ('00000000-0000-4000-8000-0000000000a1', '\x01', 'account-1', 1, 1, NULL, '2026-01-01 12:00:00+00'),
        ('00000000-0000-4000-8000-0000000000a2', '\x02', 'account-1', 3, 0, '{"type": "Closed"}', '2026-01-02 12:00:00+00');
 
-INSERT INTO checkpoints (name, position) VALUES ('mail', 3);
+INSERT INTO subscriptions (name, definition)
+VALUES ('mail', '{"types": ["opened"], "partitions": 1, "partition_by": "stream"}');
+
+INSERT INTO slots (name, slot, position, fence, owner) VALUES ('mail', 0, 3, 7, '00000000-0000-4000-8000-0000000000d1');
+
+INSERT INTO heartbeats (node, label, names, beat_at)
+VALUES ('00000000-0000-4000-8000-0000000000d1', 'host:1', '{mail}', '2026-01-02 12:00:00+00');
 
 INSERT INTO process_instances (process, instance, version, state) VALUES ('transfer', 't', 2, '{"step": 1}');
 

@@ -1,4 +1,4 @@
--- The log, receipts, checkpoints, and what processes keep. Run with the schema as the whole search path.
+-- The log, receipts, subscriptions, and what processes keep. Run with the schema as the whole search path.
 
 CREATE TABLE head (
     is_only     boolean     NOT NULL DEFAULT true,
@@ -81,10 +81,27 @@ CREATE TABLE fences (
     CONSTRAINT fences_pkey PRIMARY KEY (batch)
 );
 
-CREATE TABLE checkpoints (
-    name     text   NOT NULL,
-    position bigint NOT NULL,
-    CONSTRAINT checkpoints_pkey PRIMARY KEY (name)
+CREATE TABLE subscriptions (
+    name       text  NOT NULL,
+    definition jsonb NOT NULL,
+    CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
+);
+
+CREATE TABLE slots (
+    name     text    NOT NULL,
+    slot     integer NOT NULL,
+    position bigint  NOT NULL,
+    fence    bigint  NOT NULL DEFAULT 0,
+    owner    uuid,
+    CONSTRAINT slots_pkey PRIMARY KEY (name, slot)
+) WITH (fillfactor = 50);
+
+CREATE TABLE heartbeats (
+    node    uuid        NOT NULL,
+    label   text        NOT NULL,
+    names   text[]      NOT NULL,
+    beat_at timestamptz NOT NULL,
+    CONSTRAINT heartbeats_pkey PRIMARY KEY (node)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE process_instances (

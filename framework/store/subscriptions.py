@@ -1,0 +1,142 @@
+"""What a store keeps of subscriptions: how each is defined, how far each of its slots has come, and who runs it.
+
+A subscription is cut into slots, and a slot is run by one process at a time. Which one is a matter of leases: a process
+says regularly that it lives, and one that has not for `LEASE` has lost its slots to whoever takes them. It may not know
+that. So each owner of a slot has a number, its fence, that is greater than that of every owner before; progress is
+written with it, and refused if it is not the greatest any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import attrs
+
+
+@attrs.frozen
+class Definition:
+    """What makes a subscription the same one as before: recorded when it first runs, and compared ever after."""
+
+    name: str
+    types: tuple[str, ...] | None
+    """The event types it wants, sorted; None for all."""
+    partitions: int
+    """How many slots it has."""
+    partition_by: str
+    """What picks an event's slot."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it in values that JSON gives back equal."""
+        types = None if self.types is None else list(self.types)
+        return {"types": types, "partitions": self.partitions, "partition_by": self.partition_by}
+
+
+class Lease(NamedTuple):
+    """The right to run a slot, until somebody has one with a greater fence."""
+
+    name: str
+    slot: int
+    """From 0."""
+    fence: int
+
+
+class SlotState(NamedTuple):
+    """What is known of a slot."""
+
+    name: str
+    slot: int
+    position: int
+    """Everything up to here is durably handled, as the owner last said."""
+    fence: int
+    owner: UUID | None
+    """The process that last took it and has not given it back; it may be dead."""
+    is_owned: bool
+    """Whether that process has said lately that it lives."""
+
+
+class Share(NamedTuple):
+    """A process's part of the slots of the subscriptions it runs."""
+
+    held: Sequence[Lease]
+    surplus: Collection[Lease]
+    """Those of *held* that others are entitled to: to be released once what is in hand is done."""
+
+
+class Subscriptions(Protocol):
+    """Definitions, progress and leases."""
+
+    async def define(self, definition: Definition, *, start: int) -> None:
+        """Make the subscription with all slots at position *start*, unless it is there.
+
+        Raises `SubscriptionChanged` if it is there with another definition; nothing was changed.
+        """
+        ...
+
+    async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
+        """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots.
+
+        Slots that nobody runs are taken. Of k nodes that can run a subscription of n slots, each comes to hold n/k of
+        them, rounded up or down, and none is given away that need not be. *label* tells people which process it is.
+        """
+        ...
+
+    async def release(self, leases: Collection[Lease]) -> None:
+        """Give back slots, for others to take at once; those that were lost already are left alone."""
+        ...
+
+    async def leave(self, node: UUID) -> None:
+        """Give back all that *node* holds, and forget that it lives."""
+        ...
+
+    async def position(self, lease: Lease) -> int:
+        """Return how far the slot has come; raises `LeaseLost`."""
+        ...
+
+    async def advance(self, lease: Lease, position: int) -> None:
+        """Say that the slot has come to *position*; raises `LeaseLost`, and has changed nothing then."""
+        ...
+
+    async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
+        """Return the slots of the subscriptions *names*, or of all, by name and number."""
+        ...
+
+    async def wait_for_change(self) -> None:
+        """Return when slots may have come free. It is a hint, which may be missed: look again after a while."""
+        ...
+
+
+def fair_share(node: UUID, owners: Mapping[int, UUID | None], nodes: Collection[UUID]) -> tuple[list[int], list[int]]:
+    """Return which slots *node* is to take, and which to give back.
+
+    *owners* says who runs each slot, None where nobody does; *nodes* are those who live, *node* among them. If all do
+    as it says, each comes to hold its fair part of the slots, rounded up or down, and no slot changes hands without
+    need. All compute the same from the same *owners*; if these change meanwhile, the next time puts it right.
+    """
+    held = Counter(owner for owner in owners.values() if owner in nodes)
+    free = [slot for slot, owner in owners.items() if owner not in nodes]
+    mine = sorted(slot for slot, owner in owners.items() if owner == node)
+    least, more = divmod(len(owners), len(nodes))
+    most = least + bool(more)
+    lacking = {each: max(0, least - held[each]) for each in nodes}
+
+    # First what is due to it; one more if then something is left that is due to nobody.
+    count = min(lacking[node], len(free))
+    left = len(free) - sum(lacking.values())
+    if left > 0 and len(mine) + count < most:
+        count += 1
+    # Two who look at the same moment should not reach for the same ones.
+    free.sort(key=lambda slot: hash((node.int, slot)))
+
+    given = 0
+    missing = sum(lacking.values()) - len(free)
+    while True:
+        richest = max(nodes, key=lambda each: (held[each], each.int))
+        if held[richest] <= (least if missing > 0 else most):
+            break
+        held[richest] -= 1
+        missing -= 1
+        given += richest == node
+    return sorted(free[:count]), mine[len(mine) - given :]

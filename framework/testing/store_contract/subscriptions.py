@@ -1,0 +1,163 @@
+"""How far each slot of each subscription has come, and who runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from framework.clock import new_id
+from framework.errors import LeaseLost, SubscriptionChanged
+from framework.store.protocol import EventStore
+from framework.store.subscriptions import Definition, Lease
+from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, define, outcomes, take
+
+A, B, C = new_id(), new_id(), new_id()
+"""Three processes."""
+
+
+class SubscriptionContract(OnAStore):
+    """`Subscriptions`."""
+
+    async def test_slots_start_where_they_are_told_to(self, store: EventStore) -> None:
+        await define(store, "reader", partitions=2, start=7)
+
+        assert [(state.slot, state.position, state.owner) for state in await store.subscriptions.slots()] == [
+            (0, 7, None),
+            (1, 7, None),
+        ]
+
+    async def test_a_subscription_that_is_there_goes_on_where_it_was(self, store: EventStore) -> None:
+        await define(store, "reader")
+        await store.subscriptions.advance(await take(store, "reader"), 5)
+
+        await define(store, "reader", start=99)
+
+        (state,) = await store.subscriptions.slots(["reader"])
+        assert state.position == 5
+
+    async def test_another_definition_is_refused(self, store: EventStore) -> None:
+        await define(store, "reader", types=("A", "B"))
+
+        with pytest.raises(SubscriptionChanged, match=r"reader .* types was \['A', 'B'\] and is \['A'\]"):
+            await store.subscriptions.define(Definition("reader", ("A",), 1, "stream"), start=0)
+        with pytest.raises(SubscriptionChanged, match="partitions was 1 and is 4"):
+            await store.subscriptions.define(Definition("reader", ("A", "B"), 4, "stream"), start=0)
+
+        assert len(await store.subscriptions.slots()) == 1
+
+    async def test_many_may_define_one_at_once(self, store: EventStore) -> None:
+        answers = await outcomes(define(store, "reader", partitions=3) for _ in range(8))
+
+        assert answers == [None] * 8
+        assert len(await store.subscriptions.slots()) == 3
+
+    async def test_a_slot_moves_under_its_fence_alone(self, store: EventStore) -> None:
+        await define(store, "reader")
+        before = await take(store, "reader", node=A)
+        await store.subscriptions.advance(before, 2**40)
+        await store.subscriptions.leave(A)
+        lease = await take(store, "reader", node=B)
+
+        with pytest.raises(LeaseLost) as caught:
+            await store.subscriptions.advance(before, 2**41)
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.position(before)
+
+        assert (caught.value.name, caught.value.slot, caught.value.fence) == before
+        assert lease.fence > before.fence
+        assert await store.subscriptions.position(lease) == 2**40
+
+    async def test_a_slot_nobody_has_taken_is_nobodys(self, store: EventStore) -> None:
+        await define(store, "reader")
+
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.advance(Lease("reader", 0, 1), 1)
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.position(Lease("nobody", 0, 1))
+
+    async def test_names_differ_by_the_letter(self, store: EventStore) -> None:
+        for name, position in (("reader", 5), ("Reader", 7)):
+            await define(store, name)
+            await store.subscriptions.advance(await take(store, name), position)
+
+        states = await store.subscriptions.slots(["reader", "Reader", "nobody"])
+        assert {state.name: state.position for state in states} == {"reader": 5, "Reader": 7}
+
+    async def test_one_who_is_alone_runs_all(self, store: EventStore) -> None:
+        await define(store, "one", partitions=3)
+        await define(store, "two")
+
+        share = await store.subscriptions.share(A, ["one", "two"], label="a")
+
+        assert sorted(lease[:2] for lease in share.held) == [("one", 0), ("one", 1), ("one", 2), ("two", 0)]
+        assert list(share.surplus) == []
+        assert all(state.owner == A and state.is_owned for state in await store.subscriptions.slots())
+
+    async def test_who_renews_keeps_slots_and_fences(self, store: EventStore) -> None:
+        await define(store, "one", partitions=3)
+        first = await store.subscriptions.share(A, ["one"], label="a")
+
+        again = await store.subscriptions.share(A, ["one"], label="a")
+
+        assert again == first
+
+    async def test_who_joins_gets_a_fair_part_and_nobody_gives_more_than_that(self, store: EventStore) -> None:
+        await define(store, "one", partitions=5)
+        await store.subscriptions.share(A, ["one"], label="a")
+        joined = await store.subscriptions.share(B, ["one"], label="b")
+        share = await store.subscriptions.share(A, ["one"], label="a")
+        await store.subscriptions.release(share.surplus)
+
+        taken = await store.subscriptions.share(B, ["one"], label="b")
+        after = await store.subscriptions.share(A, ["one"], label="a")
+
+        assert joined.held == []
+        assert len(share.surplus) == 2
+        assert {lease.slot for lease in taken.held} == {lease.slot for lease in share.surplus}
+        assert (len(after.held), list(after.surplus)) == (3, [])
+
+    async def test_only_those_who_can_run_a_subscription_have_a_part_in_it(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await define(store, "two", partitions=2)
+        await store.subscriptions.share(B, ["two"], label="b")
+
+        share = await store.subscriptions.share(A, ["one", "two"], label="a")
+
+        assert [lease[:2] for lease in share.held if lease.name == "one"] == [("one", 0), ("one", 1)]
+        assert len(list(share.surplus)) == 0
+        assert len([lease for lease in share.held if lease.name == "two"]) == 0
+
+    async def test_who_leaves_frees_all_at_once_and_wakes_who_waits(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await store.subscriptions.share(A, ["one"], label="a")
+        waiting = asyncio.ensure_future(store.subscriptions.wait_for_change())
+        await asyncio.sleep(0)
+
+        async with asyncio.timeout(PATIENCE_S):
+            while not waiting.done():  # it is a hint, and may be missed while the listener is not there yet
+                await store.subscriptions.leave(A)
+                await asyncio.wait([waiting], timeout=0.1)
+
+        share = await store.subscriptions.share(B, ["one"], label="b")
+        assert len(share.held) == 2
+
+    async def test_a_slot_that_is_lost_cannot_be_given_back(self, store: EventStore) -> None:
+        await define(store, "one")
+        before = await take(store, "one", node=A)
+        await store.subscriptions.leave(A)
+        await take(store, "one", node=B)
+
+        await store.subscriptions.release([before])
+
+        (state,) = await store.subscriptions.slots()
+        assert state.owner == B
+
+    async def test_of_many_who_reach_for_one_slot_one_gets_it(self, store: EventStore) -> None:
+        await define(store, "one")
+
+        shares = await asyncio.gather(
+            *(store.subscriptions.share(node, ["one"], label="x") for node in (A, B, C, *(new_id() for _ in range(5))))
+        )
+
+        assert sum(len(share.held) for share in shares) == 1
