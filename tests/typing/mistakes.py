@@ -10,7 +10,7 @@ from typing import Self, assert_never
 
 import attrs
 
-from framework import Aggregate, Application, Connection, Consistency, EventHandler, MemoryEventStore, ProcessManager
+from framework import Aggregate, Application, CommandContext, Connection, Consistency, DispatchResult, EventHandler, Next, MemoryEventStore, ProcessManager
 from framework import Projector, Recorded, Router, Start, Stop
 from framework.testing import given
 from tests.typing.test_listing import (
@@ -235,3 +235,51 @@ async def a_program() -> None:
         print((await bank.dispatch(OpenAccount("a"))).versions)  # expect: mypy, pyright
         await bank.query(CompleteTransfer, "")  # expect: mypy, pyright
         bank.dispatch(OpenAccount("a"))  # expect: mypy, pyright
+        await bank.dispatch(OpenAccount("a"), expected_version="1")  # expect: mypy, pyright
+        await bank.dispatch(OpenAccount("a"), timeout=5)  # expect: mypy, pyright
+        await bank.dispatch(OpenAccount("a"), returning=OpenAccount)  # expect: mypy, pyright
+        print((await bank.dispatch(OpenAccount("a"))).state)  # expect: mypy, pyright
+        print((await bank.dispatch(OpenAccount("a"), returning=Account)).state.amount)  # expect: mypy, pyright
+        print(bank.command_from_json(OpenAccount, "{}").amount)  # expect: mypy, pyright
+
+
+def a_router() -> None:
+    mine = Router()
+    mine.register(Account, identity="account_id", retry="often")  # expect: mypy, pyright
+    mine.register(Account, identity="account_id", lifetime=1)  # expect: mypy, pyright
+    mine.register_command(DepositMoney, Account, handler=for_another_state)  # expect: mypy, pyright
+    mine.register_command(DepositMoney, Account, handler=for_another_command)  # expect: mypy, pyright
+    mine.register_command(DepositMoney, OpenAccount)  # expect: mypy, pyright
+    mine.register_command(DepositMoney, Account, check=without_metadata)  # expect: mypy, pyright
+    mine.register_command(DepositMoney, Account, identity=lambda command: command.number)  # expect: mypy, pyright
+
+
+def for_another_state(state: WrongEvents, command: DepositMoney) -> Iterator[MoneyDeposited]:
+    yield MoneyDeposited(command.account_id, state.is_open)
+
+
+def for_another_command(state: Account, command: OpenAccount) -> Iterator[MoneyDeposited]:
+    yield MoneyDeposited(command.account_id, state.balance)
+
+
+def without_metadata(state: Account, command: DepositMoney) -> None:
+    del state, command
+
+
+async def that_forgets_the_answer(context: CommandContext, call_next: Next) -> None:
+    await call_next(context)
+
+
+class ThatIsNotAsync:
+    def __call__(self, context: CommandContext, call_next: Next) -> DispatchResult:
+        return call_next(context)  # expect: mypy, pyright
+
+
+class ThatChangesTheContext:
+    async def __call__(self, context: CommandContext, call_next: Next) -> DispatchResult:
+        context.metadata = {}  # expect: mypy, pyright
+        return call_next(context)  # expect: mypy, pyright
+
+
+Application(store=MemoryEventStore(), router=router, middleware=[that_forgets_the_answer])  # expect: mypy, pyright
+Application(store=MemoryEventStore(), router=router, middleware=[ThatIsNotAsync()])  # expect: mypy, pyright
