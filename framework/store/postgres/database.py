@@ -10,6 +10,7 @@ needs is said in its own transaction.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -20,6 +21,7 @@ import asyncpg
 from framework import connections
 from framework.connections import quoted, troubled, unavailable
 from framework.errors import StorageUnavailable
+from framework.store.postgres.listener import Listener
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
@@ -87,7 +89,16 @@ class Database:
         self._max_readers = max_readers
         self._pool: asyncpg.Pool[Any] | None = None
         self._callers: asyncpg.Pool[Any] | None = None
+        self._listener: Listener | None = None
+        self._main: asyncio.Task[None] | None = None
         self._users = 0
+
+    @property
+    def listener(self) -> Listener:
+        """What hears of all stores that are open."""
+        if self._listener is None:
+            raise StorageUnavailable("no store is open on the database")
+        return self._listener
 
     @property
     def callers(self) -> asyncpg.Pool[Any]:
@@ -115,16 +126,28 @@ class Database:
             )
             cache = {"statement_cache_size": 0} if self._transaction_pooler else {}
             self._callers = await connections.create_pool(self.dsn, TRANSACTIONS, **cache)
+            self._listener = Listener(self.listen_dsn, self.session)
+            # Whoever opens it may not be the task that closes it.
+            self._main = asyncio.create_task(self._listener.run(), name="listener")
         self._users += 1
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Be used by one less; the last one closes all connections."""
         self._users -= 1
-        if self._users == 0:
-            for pool in (self._pool, self._callers):
+        if self._users > 0:
+            return
+        main, pools = self._main, (self._pool, self._callers)
+        self._pool = self._callers = self._listener = self._main = None
+        try:
+            if main is not None:
+                main.cancel()
+                await asyncio.wait([main])  # before its connections go from under it
+                if not main.cancelled():
+                    main.result()  # it never ends by itself: the error that ended it
+        finally:
+            for pool in pools:
                 if pool is not None:
                     pool.terminate()
-            self._pool = self._callers = None
 
     async def connect(self, **settings: str) -> StoreConnection:
         """Return a connection of the caller's own; raises `StorageUnavailable`.

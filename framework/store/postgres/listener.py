@@ -1,23 +1,29 @@
-"""Knows how far the log has grown: by this process's own appends, by what other nodes say, and by looking.
+"""Knows how far the logs of a database have grown: by this process's appends, by what other nodes say, and by looking.
 
 What is said is a hint. A notification that is lost, or a connection that is cut, delays those who wait until the next
-look, and never more.
+look, and never more. One connection listens for all stores of the database, one statement tells what they appended,
+and one statement looks at all heads that are waited for: a store that nobody waits at costs nothing of this.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
 
 from framework.clock import jitter
-from framework.connections import connect, unavailable
+from framework.connections import connect, describe, quoted, unavailable
 from framework.errors import StorageUnavailable
 from framework.observe import LISTENER_LOST, log
 from framework.policies import POLL_SECONDS, RECONNECT
-from framework.store.postgres.database import Database
 from framework.store.postgres.statements import NOTIFY
+
+if TYPE_CHECKING:
+    from framework.connections import Connection
 
 PAUSE_SECONDS: Final = 0.005
 """Between two notifications: committing one is work for the database, and a busy log has news all the time."""
@@ -35,48 +41,56 @@ def channel(schema: str) -> str:
     return f"aggregate_{hashlib.sha256(schema.encode()).hexdigest()[:16]}"
 
 
-class Listener:
-    """The head of the log as far as this process knows, and those who wait for it to move."""
+class Head:
+    """The head of one log as far as this process knows, and those who wait for it to move."""
 
-    def __init__(self, database: Database, schema: str, read_head: Callable[[], Awaitable[int]]) -> None:
-        self._database = database
-        self._schema = schema
-        self._read_head = read_head
-        self._channel = channel(schema)
-        self._head = 0
-        self._told = 0
+    def __init__(self, schema: str, position: int, listener: Listener) -> None:
+        self.schema = schema
+        self.channel = channel(schema)
+        self.position = position
+        self._listener = listener
         self._waiters: set[asyncio.Future[None]] = set()
         self._slot_waiters: set[asyncio.Future[None]] = set()
-        self._is_waited_for = asyncio.Event()
-        self._has_news = asyncio.Event()
         self._is_closed = False
 
-    def heard(self, head: int) -> None:
-        """Note that the log reaches at least to *head*, and wake who waits."""
-        if head > self._head:
-            self._head = head
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for it to move."""
+        return bool(self._waiters)
 
-    def appended(self, head: int) -> None:
+    def heard(self, position: int) -> None:
+        """Note that the log reaches at least to *position*, and wake who waits."""
+        if position > self.position:
+            self.position = position
+            self._wake()
+
+    def told(self, news: str) -> None:
+        """Note what another node has said."""
+        if news != SLOTS_FREED:
+            self.heard(int(news))
+            return
+        for waiter in self._slot_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def appended(self, position: int) -> None:
         """Note an append of this process, and tell the other nodes."""
-        self.heard(head)
-        self._has_news.set()
+        self.heard(position)
+        self._listener.tell(self)
 
     async def wait_beyond(self, position: int) -> int:
         """Return the head once it lies above *position*."""
-        while self._head <= position:
+        while self.position <= position:
             if self._is_closed:
                 raise StorageUnavailable("the store is closed")
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
-            self._is_waited_for.set()
+            self._listener.look()
             try:
                 await waiter
             finally:
                 self._waiters.discard(waiter)
-        return self._head
+        return self.position
 
     async def slots_freed(self) -> None:
         """Return when a node says that it has given back slots of subscriptions."""
@@ -90,17 +104,71 @@ class Listener:
     def close(self) -> None:
         """Let nobody wait any more."""
         self._is_closed = True
+        self._wake()
+
+    def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
+
+class Listener:
+    """What all stores of a database hear of it."""
+
+    def __init__(
+        self, listen_dsn: str | None, session: Callable[[str], AbstractAsyncContextManager[Connection]]
+    ) -> None:
+        self._listen_dsn = listen_dsn
+        self._session = session
+        """Lends a connection that finds the tables of a schema."""
+        self._heads: dict[str, set[Head]] = {}
+        """By their channels."""
+        self._news: set[Head] = set()
+        """Those that the other nodes have not been told of."""
+        self._has_news = asyncio.Event()
+        self._is_waited_for = asyncio.Event()
+        self._others = asyncio.Event()
+        """Set when the channels are others, or the connection that listens is lost."""
+
+    def enter(self, schema: str, position: int) -> Head:
+        """Hear of the log in *schema* from now on, which has come to *position*."""
+        head = Head(schema, position, self)
+        self._heads.setdefault(head.channel, set()).add(head)
+        self._others.set()
+        return head
+
+    def leave(self, head: Head) -> None:
+        """Hear of *head* no more, and let nobody wait for it."""
+        head.close()
+        heads = self._heads.get(head.channel, set())
+        heads.discard(head)
+        if not heads:
+            self._heads.pop(head.channel, None)
+        self._others.set()
+
+    def tell(self, head: Head) -> None:
+        """Tell the other nodes how far *head* has come, soon."""
+        self._news.add(head)
+        self._has_news.set()
+
+    def look(self) -> None:
+        """Look at what is waited for, before long."""
+        self._is_waited_for.set()
+
     async def run(self) -> None:
-        """Listen, look and tell, until cancelled."""
-        async with asyncio.TaskGroup() as parts:
-            if self._database.listen_dsn is not None:
-                parts.create_task(self._listen(self._database.listen_dsn), name="listen")
-            parts.create_task(self._poll(), name="poll")
-            parts.create_task(self._tell(), name="notify")
+        """Listen, look and tell, until cancelled. Whatever ends it, nobody is left waiting."""
+        try:
+            async with asyncio.TaskGroup() as parts:
+                if self._listen_dsn is not None:
+                    parts.create_task(self._listen(self._listen_dsn), name="listen")
+                parts.create_task(self._poll(), name="poll")
+                parts.create_task(self._tell(), name="notify")
+        finally:
+            for head in self._all():
+                head.close()
+
+    def _all(self) -> list[Head]:
+        return [head for heads in self._heads.values() for head in heads]
 
     async def _listen(self, dsn: str) -> None:
         failures = 0
@@ -115,47 +183,81 @@ class Listener:
 
     async def _listen_once(self, dsn: str) -> None:
         """Listen until the connection is lost."""
-        lost = asyncio.Event()
         with unavailable():
             connection = await connect(dsn)
         try:
-            connection.add_termination_listener(lambda _: lost.set())
-            with unavailable():
+            connection.add_termination_listener(lambda _: self._others.set())
+            looked_at: set[Head] = set()
+            listened: set[str] = set()
+            while not connection.is_closed():
+                self._others.clear()
+                with unavailable():
+                    for name in listened - self._heads.keys():
+                        await connection.remove_listener(name, self._notified)
+                        listened.discard(name)
+                    for name in self._heads.keys() - listened:
+                        await connection.add_listener(name, self._notified)
+                        listened.add(name)
                 # First listen, then look: what is appended in between is seen by one or the other.
-                await connection.add_listener(self._channel, self._notified)
-                self.heard(await self._read_head())
-            await lost.wait()
+                heads = {head for head in self._all() if head.channel in listened}
+                await self._look_at(heads - looked_at)
+                looked_at = heads
+                await self._others.wait()
         finally:
             connection.terminate()
 
-    def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        if payload != SLOTS_FREED:
-            self.heard(int(str(payload)))
-            return
-        for waiter in self._slot_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _notified(self, _connection: Any, _pid: int, name: str, payload: object) -> None:
+        for head in self._heads.get(name, ()):
+            head.told(str(payload))
 
     async def _poll(self) -> None:
         while True:
             self._is_waited_for.clear()
-            if not self._waiters:
+            if not any(head.is_waited_for for head in self._all()):
                 await self._is_waited_for.wait()
-            before = self._head
+            before = {head: head.position for head in self._all()}
             await asyncio.sleep(jitter(POLL_SECONDS))
-            if self._head == before:
-                try:
-                    self.heard(await self._read_head())
-                except StorageUnavailable as error:
-                    log.warning(LISTENER_LOST, error=str(error))
+            await self._look_at(
+                [
+                    head
+                    for head in self._all()
+                    if head.is_waited_for and before.get(head, head.position) == head.position
+                ]
+            )
+
+    async def _look_at(self, heads: Collection[Head]) -> None:
+        """Look at *heads* in one statement; one whose tables are gone does not hide the others."""
+        try:
+            await self._read(heads)
+        except StorageUnavailable as error:
+            log.warning(LISTENER_LOST, error=str(error))
+        except asyncpg.PostgresError as error:
+            if len(heads) == 1:
+                log.warning(LISTENER_LOST, error=describe(error))
+                return
+            for head in heads:
+                await self._look_at([head])
+
+    async def _read(self, heads: Collection[Head]) -> None:
+        if not heads:
+            return
+        ordered = list(heads)
+        each = (f"SELECT {n}, position FROM {quoted(head.schema)}.head" for n, head in enumerate(ordered))
+        async with self._session(ordered[0].schema) as connection:
+            rows: list[tuple[int, int]] = await connection.fetch(" UNION ALL ".join(each))
+        for number, position in rows:
+            ordered[number].heard(position)
 
     async def _tell(self) -> None:
         while True:
             await self._has_news.wait()
             self._has_news.clear()
+            told = list(self._news)
+            self._news.clear()
             try:
-                async with self._database.session(self._schema) as connection:
-                    await connection.execute(NOTIFY, self._channel, str(self._head))
+                async with self._session(told[0].schema) as connection:
+                    positions = [str(head.position) for head in told]
+                    await connection.execute(NOTIFY, [head.channel for head in told], positions)
             except StorageUnavailable as error:
                 log.warning(LISTENER_LOST, error=str(error))  # the others look for themselves
             await asyncio.sleep(PAUSE_SECONDS)

@@ -20,7 +20,7 @@ from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.audit import AuditTable
 from framework.store.postgres.database import Connection, Database
-from framework.store.postgres.listener import Listener, channel
+from framework.store.postgres.listener import Head, channel
 from framework.store.postgres.reading import Reading
 from framework.store.postgres.snapshots import SnapshotTable
 from framework.store.postgres.status import Status, head_sessions
@@ -80,7 +80,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         self._schema = schema
         self._migrate = migrate
         self._give_up_after_s = give_up_after_s
-        self._listener = Listener(self._database, schema, self.head)
+        self._head: Head | None = None
         self.subscriptions = PostgresSubscriptions(self._fetch, self._slots_freed, channel(schema))
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
@@ -94,6 +94,12 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         if self._log_id is None:
             raise StorageUnavailable("the store is not open")
         return self._log_id
+
+    @property
+    def _known_head(self) -> Head:
+        if self._head is None:
+            raise StorageUnavailable("the store is not open")
+        return self._head
 
     @property
     def namespace(self) -> str:
@@ -119,12 +125,11 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
                     await tables.check(connection, self._schema)
                 (head,) = await connection.fetch(statements.HEAD)
         except BaseException:
-            self._database.close()
+            await self._database.close()
             raise
         self._log_id = head["log_id"]
-        self._listener = Listener(self._database, self._schema, self.head)
-        self._listener.heard(head["position"])
-        self._appender = Appender(self._database, self._schema, self._give_up_after_s, self._listener.appended)
+        self._head = self._database.listener.enter(self._schema, head["position"])
+        self._appender = Appender(self._database, self._schema, self._give_up_after_s, self._head.appended)
         self._reader = StreamReader(self._fetch)
         self._main = asyncio.create_task(self._run(self._appender, self._reader), name=f"event store {self._schema}")
         return self
@@ -135,21 +140,22 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         """Finish the appends that were accepted, and close all connections."""
         if self._appender is not None:
             self._appender.close()
-        self._listener.close()
+        if self._head is not None:
+            self._head.close()
         try:
             if self._main is not None:
                 await self._main
         finally:
-            self._main = self._appender = self._reader = None
-            self._database.close()
+            if self._head is not None:
+                self._database.listener.leave(self._head)
+            self._main = self._appender = self._reader = self._head = None
+            await self._database.close()
 
     async def _run(self, appender: Appender, reader: StreamReader) -> None:
         """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
         async with asyncio.TaskGroup() as parts:
-            listening = parts.create_task(self._listener.run(), name="listener")
             reading = parts.create_task(reader.run(), name="stream reader")
             await appender.run()
-            listening.cancel()
             reading.cancel()
 
     # The log -----------------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         everything was undone, `OutcomeUnknown` that this cannot be said. Cancellation undoes it, unless COMMIT was on
         its way.
         """
-        return transaction(self._database.callers, self._surroundings, self._listener.heard)
+        return transaction(self._database.callers, self._surroundings, self._known_head.heard)
 
     def joining(self, connection: AnyConnection) -> AbstractAsyncContextManager[JoinedTransaction]:
         """Let appends be part of a transaction on a *connection* of the caller's to the same database.
@@ -216,7 +222,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
 
     async def wait_beyond(self, position: int) -> int:
         """Return the head once it is known to lie above *position*."""
-        return await self._listener.wait_beyond(position)
+        return await self._known_head.wait_beyond(position)
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
@@ -232,7 +238,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         return pruned
 
     async def _slots_freed(self) -> None:
-        await self._listener.slots_freed()
+        await self._known_head.slots_freed()
 
     # Processes ---------------------------------------------------------------------------------------
 

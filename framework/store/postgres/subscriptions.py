@@ -71,12 +71,12 @@ class PostgresSubscriptions:
     async def release(self, leases: Collection[Lease]) -> None:
         """Give back slots, for others to take at once."""
         await self._fetch(statements.RELEASE_SLOTS, *_columns(leases))
-        await self._fetch(statements.NOTIFY, self._channel, SLOTS_FREED)
+        await self._fetch(statements.NOTIFY, [self._channel], [SLOTS_FREED])
 
     async def leave(self, node: UUID) -> None:
         """Give back all that *node* holds, and forget that it lives."""
         await self._fetch(statements.LEAVE, node)
-        await self._fetch(statements.NOTIFY, self._channel, SLOTS_FREED)
+        await self._fetch(statements.NOTIFY, [self._channel], [SLOTS_FREED])
 
     async def position(self, lease: Lease) -> int:
         """Return how far the slot has come; raises `LeaseLost`."""

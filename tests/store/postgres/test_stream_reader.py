@@ -46,7 +46,7 @@ async def watched(store: PostgresEventStore, dsn: str) -> AsyncIterator[Watched]
 
     await database.open()
     yield Watched(fetch)
-    database.close()
+    await database.close()
 
 
 async def running(reader: StreamReader, *reads: Awaitable[Any]) -> list[Any]:
