@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -105,3 +106,26 @@ async def test_a_making_that_was_cut_short_is_begun_again(folder: Path) -> None:
 
     async with embedded.server(folder, durable=False) as dsn:
         assert await runs(dsn)
+
+
+async def test_when_all_are_killed_the_next_clean_run_loses_no_row_and_leaves_nothing(
+    place: Path, others: Others
+) -> None:
+    folder = place / ("a folder, " * 12)  # of a name that is none for a socket, which lies elsewhere
+    async with embedded.server(folder) as durable:  # who starts it decides for those who come after
+        users = [await others.enter(folder) for _ in range(2)]
+        await ask(durable, "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
+    server = postmaster(folder)
+    for pid in (users[0].process.pid, server, users[1].process.pid):
+        os.kill(pid, signal.SIGKILL)
+    for user in users:
+        await user.process.wait()
+
+    async with embedded.server(folder, durable=False) as dsn:
+        assert await ask(dsn, "SELECT count(*) FROM kept") == 1000
+        socket = Path(parse_qs(urlsplit(dsn).query)["host"][0])
+        assert socket.exists()
+
+    assert not await runs(dsn)
+    assert not socket.exists()
+    assert not (folder / "postgres" / "postmaster.pid").exists()
