@@ -17,13 +17,16 @@ import asyncpg
 
 from framework.clock import jitter
 from framework.connections import connect, describe, quoted, unavailable
-from framework.errors import StorageUnavailable
+from framework.errors import FrameworkError, StorageUnavailable
 from framework.observe import LISTENER_LOST, log
 from framework.policies import POLL_SECONDS, RECONNECT
 from framework.store.postgres.statements import NOTIFY
 
 if TYPE_CHECKING:
     from framework.connections import Connection
+
+TROUBLE: Final = (FrameworkError, asyncpg.PostgresError)
+"""What nothing here may end of: a server that is away, or lets nobody in, or takes no more notifications."""
 
 PAUSE_SECONDS: Final = 0.005
 """Between two notifications: committing one is work for the database, and a busy log has news all the time."""
@@ -176,9 +179,9 @@ class Listener:
             try:
                 await self._listen_once(dsn)
                 failures = 1  # it did listen, for a while
-            except StorageUnavailable as error:
+            except TROUBLE as error:
                 failures += 1
-                log.warning(LISTENER_LOST, error=str(error))
+                log.warning(LISTENER_LOST, error=describe(error))
             await asyncio.sleep(RECONNECT.delay_s(failures))
 
     async def _listen_once(self, dsn: str) -> None:
@@ -229,8 +232,8 @@ class Listener:
         """Look at *heads* in one statement; one whose tables are gone does not hide the others."""
         try:
             await self._read(heads)
-        except StorageUnavailable as error:
-            log.warning(LISTENER_LOST, error=str(error))
+        except FrameworkError as error:
+            log.warning(LISTENER_LOST, error=describe(error))
         except asyncpg.PostgresError as error:
             if len(heads) == 1:
                 log.warning(LISTENER_LOST, error=describe(error))
@@ -258,6 +261,6 @@ class Listener:
                 async with self._session(told[0].schema) as connection:
                     positions = [str(head.position) for head in told]
                     await connection.execute(NOTIFY, [head.channel for head in told], positions)
-            except StorageUnavailable as error:
-                log.warning(LISTENER_LOST, error=str(error))  # the others look for themselves
+            except TROUBLE as error:
+                log.warning(LISTENER_LOST, error=describe(error))  # the others look for themselves
             await asyncio.sleep(PAUSE_SECONDS)

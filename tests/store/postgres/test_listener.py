@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -128,3 +129,15 @@ async def test_a_store_that_is_closed_lets_nobody_wait_and_is_not_listened_to(
         reading = asyncio.ensure_future(one.wait_beyond(0))
         await one.append([write("a", 0)])
         assert await reading == 1
+
+
+async def test_where_nothing_can_be_listened_to_the_log_is_looked_at(
+    dsn: str, schemas: list[str], watch: asyncpg.Connection[Any]
+) -> None:
+    nowhere = urlsplit(dsn)._replace(path="/no_such_database").geturl()
+    async with PostgresEventStore(Database(dsn, listen_dsn=nowhere), schema=schemas[0]) as store:
+        waiting = asyncio.ensure_future(store.wait_beyond(0))
+        await watch.execute(f"UPDATE {schemas[0]}.head SET position = 7")
+
+        async with asyncio.timeout(10):
+            assert await waiting == 7
