@@ -58,6 +58,17 @@ class Server:
             await sql.execute(f"ALTER SYSTEM SET {name} = '{value}'")
             await sql.execute("SELECT pg_reload_conf()")
 
+    async def copy_to(self, folder: Path) -> None:
+        """Make *folder* that of a standby of this server, which begins to follow it when it is started."""
+        folder.mkdir(mode=0o700)
+        (folder / "turn.lock").touch(mode=0o600)  # so that it is taken for one of ours
+        if self._programs.account:
+            for path in (folder, folder / "turn.lock"):
+                os.chown(path, self._programs.account.pw_uid, self._programs.account.pw_gid)
+        copy = str(folder / "postgres")
+        done = await self.run("pg_basebackup", "-d", self.dsn, "-D", copy, "-c", "fast", "--write-recovery-conf")
+        assert done.returncode == 0, done.stderr
+
     async def control(self, *arguments: str) -> None:
         """Have pg_ctl do something."""
         done = await self.run("pg_ctl", *arguments, "-D", "postgres", "-w")

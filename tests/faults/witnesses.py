@@ -91,6 +91,14 @@ class Witnesses:
         """Return when those without patience were told that something is wrong."""
         await eventually(lambda: any(told.error for told in self.told), within=timedelta(seconds=10))
 
+    async def fall_silent(self) -> None:
+        """Return when nobody has been answered for a moment; raises `TimeoutError` if that does not come."""
+        answered = -1
+        async with asyncio.timeout(BACK_WITHIN_S):
+            while answered < len(self.told):
+                answered = len(self.told)
+                await asyncio.sleep(0.3)
+
     async def deposit(self, consistency: Consistency | Sequence[type] = Consistency.EVENTUAL) -> DispatchResult:
         """Have the bank take some money."""
         self._deposited += 10

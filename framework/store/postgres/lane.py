@@ -144,11 +144,13 @@ class Lane:
                 )
         except (StorageUnavailable, TimeoutError) as error:
             own.terminate()
+            if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                _take_back(batch, were_in_doubt)  # it is a standby, and has recorded nothing
+                raise
             attempt.number += 1
             raise StorageUnavailable(f"the connection was lost: {error.__cause__ or describe(error)}") from error
         except asyncpg.PostgresError as error:
-            for unit, was_in_doubt in zip(batch, were_in_doubt, strict=True):
-                unit.is_in_doubt = was_in_doubt
+            _take_back(batch, were_in_doubt)
             if isinstance(error, REPEATED):
                 raise StorageUnavailable(await self._describe(error, own)) from error
             raise
@@ -171,3 +173,9 @@ class Lane:
                 if holder:
                     return f"the log is held by {holder}"
         return f"the database is in trouble: {describe(error)}"
+
+
+def _take_back(batch: Sequence[Unit], were_in_doubt: Sequence[bool]) -> None:
+    """Have the units of *batch* be as doubtful as they were before they were sent this time."""
+    for unit, was_in_doubt in zip(batch, were_in_doubt, strict=True):
+        unit.is_in_doubt = was_in_doubt

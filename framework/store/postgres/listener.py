@@ -178,10 +178,11 @@ class Listener:
         while True:
             try:
                 await self._listen_once(dsn)
-                failures = 1  # it did listen, for a while
+                failures = 0  # it did listen, for a while
             except TROUBLE as error:
                 failures += 1
-                log.warning(LISTENER_LOST, error=describe(error))
+                if failures == 1:  # on a standby it is in vain until that takes over
+                    log.warning(LISTENER_LOST, error=describe(error))
             await asyncio.sleep(RECONNECT.delay_s(failures))
 
     async def _listen_once(self, dsn: str) -> None:
