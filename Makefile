@@ -12,7 +12,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(
 SLOW := faults embedded bench mutants typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format lint types layers test test-fast test-pythons external mutants schema bench clean
+.PHONY: help demo check format lint types layers docs test test-fast test-pythons external mutants schema bench clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ help: ## List what there is to make
 demo: $(VENV)/.run ## Run the sample bank to its end, on a PostgreSQL of its own
 	$(BIN)/python -m sample_bank demo
 
-check: lint types layers test test-pythons ## The whole gate: format, lint, types, layering, tests, docs
+check: lint types layers docs test test-pythons ## The whole gate: format, lint, types, layering, tests, docs
 
 format: $(VENV)/.dev ## Put the code into its form
 	$(BIN)/ruff format .
@@ -36,6 +36,9 @@ types: $(VENV)/.dev ## Check types, twice
 
 layers: $(VENV)/.dev ## Check who imports whom
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## Make the pages in build/docs, all anew, where a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -E -d build/doctrees docs build/docs
 
 test: $(VENV)/.dev ## Run the tests, and every code block in the docs
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest

@@ -9,6 +9,7 @@ from datetime import timedelta
 import attrs
 import pytest
 
+import framework
 from framework.messages import Consistency
 from framework.policies import HEAD_WAIT_SECONDS, HOLD_AT_MOST, POLL_SECONDS, Backoff, Defaults
 from tests.docs.naming import ROOT, unknown_tests
@@ -69,6 +70,19 @@ def test_every_target_of_make_is_on_the_page_and_is_no_file() -> None:
 
     assert re.findall(r"^\| `make ([a-z-]+)` \|", page, re.MULTILINE) == phony.split()
     assert set(phony.split()) == TARGETS
+
+
+def test_every_public_name_is_on_the_page() -> None:
+    page = (ROOT / "docs/reference/api/framework.md").read_text()
+
+    assert sorted(re.findall(r"^\.\. auto\w+:: (?:\w+\.)*(\w+)$", page, re.MULTILINE)) == sorted(framework.__all__)
+
+
+def test_every_link_of_the_readme_leads_to_a_file() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
 def test_the_head_is_held_and_waited_for_five_seconds() -> None:
