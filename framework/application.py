@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID, uuid5
 
+import attrs
+
 from framework.aggregate import Aggregate
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.codec import Codec
@@ -29,6 +31,7 @@ from framework.runtime.bulk import Bulk
 from framework.runtime.engine import Engine, Wiring
 from framework.runtime.processes import ProcessType
 from framework.runtime.requests import NO_OPTIONS
+from framework.runtime.watch import UNWATCHED, Watch
 from framework.selection import Selection
 from framework.store.protocol import EventStore
 
@@ -58,11 +61,13 @@ class Application:
         codec: Codec | None = None,
         clock: Clock = SYSTEM_CLOCK,
         defaults: Defaults = DEFAULTS,
+        telemetry: Watch = UNWATCHED,
     ) -> None:
         """Wire the parts together.
 
         *middleware* lies around every dispatch, the first outermost. *read_models* is the DSN of the database that
         projectors write to; the store's own unless given. *codec* holds the types you registered with it, if you did.
+        *telemetry* is told of all that is done, `framework.telemetry.Telemetry()` for one; nobody unless given.
         """
         codec = codec or Codec()
         started = [ProcessType(manager, codec) for manager in processes]
@@ -87,6 +92,7 @@ class Application:
             processes=started,
             projectors=tuple(projectors),
             middleware=tuple(middleware),
+            watch=telemetry,
         )
         self._engine: Engine | None = None
         self._opened = AsyncExitStack()
@@ -109,7 +115,7 @@ class Application:
                         log_id=store.log_id,
                     )
                 )
-            engine = Engine(self._wiring, models)
+            engine = Engine(attrs.evolve(self._wiring, watch=self._wiring.watch.opened()), models)
             opened.push_async_callback(engine.stop)
             await engine.start()
             self._opened = opened.pop_all()

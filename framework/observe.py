@@ -1,4 +1,4 @@
-"""What the framework says of itself: the names of its log events, and the keys they carry.
+"""What the framework says of itself: the names of its log events, spans and metrics, and the keys they carry.
 
 Ids of causes are bound to the context where a dispatch or the handling of an event begins, and are on every line below.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -48,23 +48,72 @@ ACTOR_FAILED: Final = "actor_failed"
 
 # Spans ---------------------------------------------------------------------------------------------
 
-TRACER: Final = "framework"
-"""Who makes the spans."""
+SCOPE: Final = "framework"
+"""Who makes the spans and the metrics."""
 DISPATCH_SPAN: Final = "dispatch {command}"
-"""A dispatch, from the middleware that makes the span to the answer and back."""
+"""A dispatch, from outside of all middleware to the answer and back; below the span of the caller."""
+DECIDE_SPAN: Final = "decide {command}"
+"""One decision of a command, below its dispatch; another one for each time that another writer was first."""
+APPEND_SPAN: Final = "append"
+"""Events on their way until they are durable; it has no parent, and links to every command that they come from."""
+REHYDRATE_SPAN: Final = "rehydrate"
+"""A state folded from the log; below the first of the commands that wait for it, and linked to the others."""
+
+
+# What spans and metrics bear -----------------------------------------------------------------------
+
 COMMAND_TYPE: Final = "framework.command.type"
+"""The name of a command's class."""
 COMMAND_ID: Final = "framework.command.id"
+"""A command's id; the events it leads to have it as their causation."""
 CORRELATION_ID: Final = "framework.correlation_id"
+"""What all that follows from one first command has in common."""
 CAUSATION_ID: Final = "framework.causation_id"
+"""What caused a command, if something did."""
+AGGREGATE: Final = "framework.aggregate"
+"""The name of an aggregate's class."""
 STREAM: Final = "framework.stream"
+"""Where it happens; several streams, where one append is for several."""
 VERSION: Final = "framework.version"
+"""The version of the stream after it."""
 POSITION: Final = "framework.position"
+"""The last position in the log that it led to."""
 EVENTS: Final = "framework.events"
-"""How many events a command led to."""
+"""How many events: those that a command led to, that were appended, that were folded."""
 OUTCOME: Final = "framework.outcome"
-"""`accepted`, `refused` or `failed`."""
+"""`accepted`, `refused` or `failed`; `conflict` where the stream was at another version, `repeated` where an append
+brought what was answered before, `cancelled` where nobody waits any more."""
 REFUSAL: Final = "framework.refusal"
 """The name of the refusal, for a command that was refused, which is an outcome and no error."""
+ERROR_TYPE: Final = "error.type"
+"""The name of the error, for what failed."""
+
+
+# Metrics -------------------------------------------------------------------------------------------
+
+
+class Metric(NamedTuple):
+    """A metric's name, its unit as UCUM writes it, and what it is."""
+
+    name: str
+    unit: str
+    description: str
+
+
+DISPATCH_DURATION: Final = Metric(
+    "framework.dispatch.duration", "s", "Dispatches until their answers, by command and outcome"
+)
+MAILBOX_WAIT: Final = Metric("framework.mailbox.wait", "s", "From a dispatch until its actor takes the command in hand")
+ROUND_COMMANDS: Final = Metric("framework.round.commands", "{command}", "Commands that an actor takes in hand at once")
+APPEND_DURATION: Final = Metric("framework.append.duration", "s", "Appends until they are durable, or have failed")
+APPEND_EVENTS: Final = Metric("framework.append.events", "{event}", "Events of an append")
+CONFLICTS: Final = Metric("framework.conflicts", "{conflict}", "Times that another writer of the stream was first")
+REHYDRATE_DURATION: Final = Metric("framework.rehydrate.duration", "s", "States folded from the log")
+REHYDRATE_EVENTS: Final = Metric("framework.rehydrate.events", "{event}", "Events folded into one of them")
+ACTORS_LIVE: Final = Metric("framework.actors.live", "{actor}", "Aggregates in memory")
+
+
+# Logs ----------------------------------------------------------------------------------------------
 
 
 class Log:

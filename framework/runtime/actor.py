@@ -41,6 +41,7 @@ from framework.policies import CONFLICT, Defaults
 from framework.refusals import decode_refusal, encode_refusal
 from framework.router import Registration, Route
 from framework.runtime.mailbox import Mailbox
+from framework.runtime.watch import UNWATCHED, Caller, Watch
 from framework.store.protocol import Expected, NewEvent, Receipt
 
 ROUND_LIMIT = 256
@@ -64,6 +65,8 @@ class Request:
     context: Context
     """The caller's: the command is decided in it."""
     answer: asyncio.Future[DispatchResult]
+    asked_at: float
+    """By the loop's clock."""
     is_taken: bool = False
     """Whether the actor has it in hand: from then on it cannot be withdrawn."""
 
@@ -137,7 +140,13 @@ class Actor:
     """The one writer, in this process, of one aggregate's stream."""
 
     def __init__(
-        self, stream: str, registration: Registration, journal: Journal, clock: Clock, defaults: Defaults
+        self,
+        stream: str,
+        registration: Registration,
+        journal: Journal,
+        clock: Clock,
+        defaults: Defaults,
+        watch: Watch,
     ) -> None:
         self.stream = stream
         self.mailbox: Mailbox[Request] = Mailbox(defaults.mailbox_limit)
@@ -147,6 +156,7 @@ class Actor:
         self._journal = journal
         self._clock = clock
         self._defaults = defaults
+        self._watch = watch
         self._state = registration.initial
         self._version = 0
         self._position = 0
@@ -210,6 +220,7 @@ class Actor:
         taken = [request for request in self.mailbox.take(ROUND_LIMIT) if not request.answer.done()]
         for request in taken:
             request.is_taken = True
+        self._watch.taken(self.registration.aggregate, taken)
         return taken
 
     async def _serve(self, requests: list[Request]) -> None:
@@ -240,14 +251,16 @@ class Actor:
 
     async def _answer(self, requests: list[Request]) -> None:
         """Decide and commit *requests* until every one has its answer."""
-        await self.load()
+        await self.load(requests)
         conflicts = 0
         while requests:
             round_ = self.decide(requests)
             receipts = round_.receipts(self.stream)
             try:
                 if round_.events:
-                    appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
+                    with self._watch.appending((self.stream,), len(round_.events), requests) as came_to:
+                        appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
+                        came_to(appended.position)
                     first = appended.position - len(round_.events)
                 else:
                     await self.confirm()
@@ -256,6 +269,7 @@ class Actor:
                     first = self._position
             except WrongExpectedVersion:
                 conflicts += 1
+                self._watch.conflicted(self.registration.aggregate)
                 requests = self._persisting(requests, conflicts)
                 if requests:
                     await asyncio.sleep(CONFLICT.delay_s(conflicts))
@@ -277,10 +291,12 @@ class Actor:
                 others.append(request)
         return others
 
-    async def load(self) -> None:
-        """Fold the log, if nothing of it is folded yet."""
+    async def load(self, callers: Sequence[Caller]) -> None:
+        """Fold the log, which *callers* wait for, if nothing of it is folded yet."""
         if not self._version:
-            await self.catch_up()
+            with self._watch.rehydrating(self.registration.aggregate, self.stream, callers) as folded:
+                await self.catch_up()
+                folded(self._version)
 
     async def commit(self, round_: Round, first: int) -> None:
         """Take over the state of a round whose events lie behind position *first*, and answer its commands."""
@@ -368,6 +384,8 @@ class Actor:
         """Decide *requests* one on the other, the first on the state as it is; nothing is answered yet."""
         round_ = Round(self._state, self._version)
         by_id: dict[UUID, Decision] = {}
+        # Not a block around each that is nobody's: it takes a thirtieth of a dispatch.
+        decide = self._execute if self._watch is UNWATCHED else self._execute_watched
         for request in requests:
             if request.digest is not None and (first := by_id.get(request.command_id)):
                 if first.request.digest == request.digest:
@@ -377,13 +395,18 @@ class Actor:
                 continue
             decision = Decision(request, [], round_.version + 1, round_.state)
             try:
-                request.context.run(self._execute, round_, decision)
+                request.context.run(decide, round_, decision)
             except Exception as error:  # noqa: BLE001 - the domain's code failed: its caller is told, the actor goes on
                 decision.error = error
                 decision.events.clear()
             round_.decisions.append(decision)
             by_id[request.command_id] = decision
         return round_
+
+    def _execute_watched(self, round_: Round, decision: Decision) -> None:
+        order, version, events = decision.request.order, decision.first_version, decision.events
+        with self._watch.deciding(self.stream, order, version, events):
+            self._execute(round_, decision)
 
     def _execute(self, round_: Round, decision: Decision) -> None:
         """Decide one command on the state of *round_*, and add to it only if all went well."""

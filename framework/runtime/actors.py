@@ -14,6 +14,7 @@ from framework.journal import Journal
 from framework.policies import Defaults
 from framework.router import Registration
 from framework.runtime.actor import Actor
+from framework.runtime.watch import Watch
 
 
 class Spawner(Protocol):
@@ -25,11 +26,12 @@ class Spawner(Protocol):
 class Actors:
     """The live aggregates of this process, at most one actor for each stream."""
 
-    def __init__(self, journal: Journal, clock: Clock, defaults: Defaults, tasks: Spawner) -> None:
+    def __init__(self, journal: Journal, clock: Clock, defaults: Defaults, tasks: Spawner, watch: Watch) -> None:
         self._journal = journal
         self._clock = clock
         self._defaults = defaults
         self._tasks = tasks
+        self._watch = watch
         self._live: OrderedDict[str, Actor] = OrderedDict()  # the least recently used first
         self._running: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -77,7 +79,7 @@ class Actors:
             oldest = next(iter(self._live.values()))
             oldest.retire()
             self._live.move_to_end(oldest.stream)  # the next to start retires the next oldest
-        actor = Actor(stream, registration, self._journal, self._clock, self._defaults)
+        actor = Actor(stream, registration, self._journal, self._clock, self._defaults, self._watch)
         self._live[stream] = actor
         task = self._tasks.spawn(f"actor {stream}", partial(self._run, actor))
         self._running.add(task)
@@ -85,9 +87,11 @@ class Actors:
         return actor
 
     async def _run(self, actor: Actor) -> None:
+        self._watch.started(actor.registration.aggregate)
         try:
             await actor.run()
         finally:
+            self._watch.ended(actor.registration.aggregate)
             if self._live.get(actor.stream) is actor:
                 del self._live[actor.stream]
 

@@ -18,6 +18,7 @@ from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.requests import Preparation, Prepared
 from framework.runtime.together import Together
+from framework.runtime.watch import Watch
 
 
 class Dispatcher:
@@ -31,13 +32,15 @@ class Dispatcher:
         waits: ConsistencyWaits,
         middleware: Sequence[Middleware],
         consistency_timeout_s: float,
+        watch: Watch,
     ) -> None:
         self.preparation = preparation
         self._journal = journal
         self._actors = actors
         self._waits = waits
-        self._middleware = middleware
-        self._way = onion(middleware, self._decided)
+        self._watch = watch
+        self._middleware = (*watch.layers, *middleware)
+        self._way = onion(self._middleware, self._decided)
         self._consistency_timeout_s = consistency_timeout_s
 
     async def dispatch(self, order: CommandContext) -> DispatchResult:
@@ -122,7 +125,7 @@ class Dispatcher:
         timeout_s = max(each.timeout_s for each in prepared)
         pairs = [(each.stream, each.request) for each in prepared]
         try:
-            results = await Together(self._journal, pairs).decide(self._actors, timeout_s)
+            results = await Together(self._journal, pairs, self._watch).decide(self._actors, timeout_s)
         except Exception as error:
             names = ", ".join(type(order.command).__name__ for order in orders)
             _log_failure(orders[0], ", ".join(stream for stream, _ in pairs), names, error)

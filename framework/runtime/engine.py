@@ -28,6 +28,7 @@ from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
 from framework.runtime.supervisor import Supervisor
+from framework.runtime.watch import Watch
 from framework.selection import Selection
 from framework.subscription.delivery import HandlerSink, Sink, SlotRunner, Subscription
 from framework.subscription.projection import ProjectorSink
@@ -52,6 +53,7 @@ class Wiring:
     processes: Sequence[ProcessType]
     projectors: Sequence[Projector[Any]]
     middleware: Sequence[Middleware]
+    watch: Watch
 
 
 class Engine:
@@ -64,7 +66,7 @@ class Engine:
         self._wiring = wiring
         self._waits = ConsistencyWaits(wiring.journal.store.subscriptions)
         self._tail = Tail(wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM)
-        self._actors = Actors(wiring.journal, wiring.clock, wiring.defaults, self.supervisor)
+        self._actors = Actors(wiring.journal, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
         self._processes = [
             (process, ProcessSink(process, wiring.journal.store, wiring.defaults.handler_retry))
             for process in wiring.processes
@@ -89,6 +91,7 @@ class Engine:
             self._waits,
             wiring.middleware,
             wiring.defaults.consistency_timeout.total_seconds(),
+            wiring.watch,
         )
 
     async def start(self) -> None:

@@ -104,6 +104,7 @@ class Preparation:
             asked, known = order.returning, route.registration.aggregate
             raise InvalidOption(f"returning={asked!r}: {route.command.__name__} goes to {known.__name__}")
         call, registered, defaults = order.options, route.options, self._defaults
+        loop = asyncio.get_running_loop()
         request = Request(
             order,
             route,
@@ -111,7 +112,8 @@ class Preparation:
             self._metadata(order),
             _first(call.retry, registered.retry, defaults.conflict_retries),
             copy_context(),
-            asyncio.get_running_loop().create_future(),
+            loop.create_future(),
+            loop.time(),
         )
         timeout = _first(call.timeout, registered.timeout, defaults.dispatch_timeout)
         return Prepared(stream, request, timeout.total_seconds(), self._awaited(order, route))

@@ -26,6 +26,7 @@ from framework.policies import CONFLICT
 from framework.refusals import decode_refusal, encode_refusal
 from framework.runtime.actor import Actor, Decision, Request, Round
 from framework.runtime.actors import Actors
+from framework.runtime.watch import Watch
 from framework.store.protocol import Appended, Receipt, StreamWrite
 
 Rounds: TypeAlias = Sequence[tuple[Actor, Round]]
@@ -34,10 +35,11 @@ Rounds: TypeAlias = Sequence[tuple[Actor, Round]]
 class Together:
     """Commands that are decided as one, on their way to an answer each."""
 
-    def __init__(self, journal: Journal, requests: Sequence[tuple[str, Request]]) -> None:
+    def __init__(self, journal: Journal, requests: Sequence[tuple[str, Request]], watch: Watch) -> None:
         """Each of *requests* comes with its stream; each bears the digest of all, if their id was given."""
         self._journal = journal
         self._pairs = requests
+        self._watch = watch
         self._requests = [request for _, request in requests]
         self._is_sent = False
         """Whether the store was handed something that it has not answered."""
@@ -58,7 +60,7 @@ class Together:
                         visited[stream] = actors.find(stream, request.route.registration)
                         await visits.enter_async_context(visited[stream].visited())
                 for actor in visited.values():
-                    await actor.load()
+                    await actor.load(self._requests)
                 try:
                     return await self._record(visited)
                 except ReceiptTaken:
@@ -85,8 +87,9 @@ class Together:
             ]
             try:
                 outcome = await self._conclude(rounds)
-            except WrongExpectedVersion:
+            except WrongExpectedVersion as conflict:
                 conflicts += 1
+                self._watch.conflicted(visited[conflict.stream].registration.aggregate)
                 if conflicts > retries:
                     raise TooManyAttempts(self._name, conflicts) from None
                 await asyncio.sleep(CONFLICT.delay_s(conflicts))
@@ -153,8 +156,15 @@ class Together:
 
     async def _append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt]) -> Sequence[Appended]:
         self._is_sent = True
+        streams = [write.stream for write in writes if write.events]
         try:
-            return await self._journal.store.append(writes, receipts)
+            if not streams:
+                return await self._journal.store.append(writes, receipts)
+            events = sum(len(write.events) for write in writes)
+            with self._watch.appending(streams, events, self._requests) as came_to:
+                places = await self._journal.store.append(writes, receipts)
+                came_to(max(place.position for place in places))
+                return places
         except (WrongExpectedVersion, ReceiptTaken):
             self._is_sent = False
             raise

@@ -1,0 +1,89 @@
+"""What the runtime tells of its work to who watches it: by default to nobody, at next to no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
+from typing import Final, Protocol
+
+from framework.middleware import CommandContext, Middleware
+
+
+class Caller(Protocol):
+    """A command as it was asked for."""
+
+    @property
+    def order(self) -> CommandContext:
+        """What is to be decided."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """Its caller's."""
+        ...
+
+    @property
+    def asked_at(self) -> float:
+        """When, by the loop's clock."""
+        ...
+
+
+class Watch:
+    """One who is told nothing: the form of those who are. What it raises would end what it watches, so it must not."""
+
+    def opened(self) -> Watch:
+        """Return who is told while the application is open that opens now."""
+        return self
+
+    @property
+    def layers(self) -> Sequence[Middleware]:
+        """Return what is to lie around every dispatch, outside of all middleware."""
+        return ()
+
+    def deciding(
+        self, stream: str, order: CommandContext, first_version: int, events: Sequence[object]
+    ) -> AbstractContextManager[object]:
+        """Watch a command be decided, in its caller's context: at the end of the block *events* are what it led to.
+
+        The first of them would be of *first_version*. An error that leaves the block is its refusal, or its failure.
+        """
+        del stream, order, first_version, events
+        return _UNWATCHED
+
+    def appending(
+        self, streams: Sequence[str], events: int, callers: Sequence[Caller]
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Watch an append of so many *events*; the block is to say which position it came to."""
+        del streams, events, callers
+        return _UNTOLD
+
+    def rehydrating(
+        self, aggregate: type, stream: str, callers: Sequence[Caller]
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Watch a state be folded that *callers* wait for; the block is to say of how many events."""
+        del aggregate, stream, callers
+        return _UNTOLD
+
+    def taken(self, aggregate: type, callers: Sequence[Caller]) -> None:
+        """Hear that an actor has taken *callers* in hand together."""
+
+    def conflicted(self, aggregate: type) -> None:
+        """Hear that another writer was first."""
+
+    def started(self, aggregate: type) -> None:
+        """Hear that an actor has come to life."""
+
+    def ended(self, aggregate: type) -> None:
+        """Hear that it has gone."""
+
+
+def _unheard(_number: int) -> None:
+    """Tell nobody."""
+
+
+_UNWATCHED: Final = nullcontext()
+_UNTOLD: Final = nullcontext(_unheard)
+
+UNWATCHED: Final = Watch()
+"""Nobody watches."""
