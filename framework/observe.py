@@ -44,6 +44,8 @@ LEASES_UNKNOWN: Final = "leases_unknown"
 """This process could not say that it lives; its slots stop when others may take them (warning): error."""
 ACTOR_FAILED: Final = "actor_failed"
 """An aggregate's actor met an error of the framework's own; it starts anew from the log (error): stream."""
+LIFESPAN_FAILED: Final = "lifespan_failed"
+"""What says how long an aggregate stays in memory has failed; its `idle_after` holds (error): stream, error."""
 
 
 # Spans ---------------------------------------------------------------------------------------------

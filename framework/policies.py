@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import attrs
 
 from framework.clock import jitter
+from framework.errors import ConfigurationError
 from framework.messages import Consistency
 
 
@@ -27,12 +30,32 @@ class Backoff:
         return jitter(min(step, self.longest.total_seconds()))
 
 
+def _no_less_than_nothing(_: object, field: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if value < timedelta(0):
+        seconds = value.total_seconds()
+        raise ConfigurationError(f"{field.name} of {seconds:g} s is over before it begins: give 0 to stop at once")
+
+
 @attrs.frozen
 class Lifespan:
-    """How long, and how many, aggregates stay in memory."""
+    """How long an aggregate stays in memory when no more commands come; the next one brings it back.
 
-    idle_after: timedelta = timedelta(minutes=10)
-    live_at_most: int = 100_000
+    A time of nothing sends it away as soon as nothing waits for it, `timedelta.max` keeps it.
+    """
+
+    idle_after: timedelta = attrs.field(default=timedelta(minutes=10), validator=_no_less_than_nothing)
+    """After its last command."""
+    after: Callable[[Any], timedelta | None] | None = None
+    """Says how long after one message instead; None for `idle_after`.
+
+    Called when a command is answered, with the last event it led to, or the command itself if there was none, or the
+    error it came to. It has no part in the answer: should it fail, that is logged, and `idle_after` holds.
+    """
+
+    def idle_after_message(self, message: object) -> timedelta:
+        """Return how long it stays after *message*; raises what `after` raises."""
+        given = None if self.after is None else self.after(message)
+        return self.idle_after if given is None else given
 
 
 @attrs.frozen
@@ -48,6 +71,8 @@ class Options:
     """What to wait for after that: a `Consistency`, or the names of handlers."""
     retry: int | None = None
     """How often a command that lost to another writer is decided again; 0 for never."""
+    lifespan: Lifespan | None = None
+    """How long its aggregate stays in memory after it."""
 
     def over(self, outer: Options) -> Options:
         """Return these options, completed by *outer*."""
@@ -55,6 +80,7 @@ class Options:
             timeout=outer.timeout if self.timeout is None else self.timeout,
             consistency=outer.consistency if self.consistency is None else self.consistency,
             retry=outer.retry if self.retry is None else self.retry,
+            lifespan=self.lifespan or outer.lifespan,
         )
 
     @property
@@ -80,6 +106,8 @@ class Defaults:
     """How often a round that lost to another writer is decided again."""
     mailbox_limit: int = 1_000
     lifespan: Lifespan = Lifespan()
+    live_at_most: int = 100_000
+    """Aggregates in memory, those apart that have commands in hand; the least recently used leaves for a new one."""
     page: int = 1_000
     """Events read at once when a stream is loaded."""
     batch: int = 500

@@ -19,7 +19,7 @@ from framework.errors import (
 )
 from framework.identity import can_be_named, stream_name
 from framework.messages import Consistency, Metadata
-from framework.policies import Options
+from framework.policies import Lifespan, Options
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
 C = TypeVar("C")
@@ -91,6 +91,7 @@ class Router:
         timeout: timedelta | None = None,
         consistency: Waiting | None = None,
         retry: int | None = None,
+        lifespan: Lifespan | None = None,
     ) -> None:
         """Send every command that *aggregate* declares to it.
 
@@ -99,8 +100,9 @@ class Router:
         class's name and a dash unless given, which keeps two kinds of aggregates with one name apart. One that is a
         function is called for every dispatch, and may ask the context.
 
-        *timeout*, *consistency* and *retry* are what `Application.dispatch` takes; they hold for this aggregate's
-        commands where neither the command nor the call says otherwise.
+        *timeout*, *consistency* and *retry* are what `Application.dispatch` takes, and *lifespan* is how long the
+        aggregate stays in memory; they hold for this aggregate's commands where neither the command nor the call says
+        otherwise.
 
         Raises `InvalidContract`, `CommandAlreadyRegistered`, `MissingIdentity` or `ConfigurationError`; the router is
         then as it was.
@@ -116,7 +118,7 @@ class Router:
             commands=message_types(aggregate, Aggregate, 0),
             events=frozenset(message_types(aggregate, Aggregate, 1)),
             initial=initial_state(aggregate),
-            options=_options(name, timeout, consistency, retry),
+            options=_options(name, timeout, consistency, retry, lifespan),
         )
         routes = [
             Route(
@@ -142,13 +144,14 @@ class Router:
         timeout: timedelta | None = None,
         consistency: Waiting | None = None,
         retry: int | None = None,
+        lifespan: Lifespan | None = None,
     ) -> None:
         """Give one *command* of a registered *aggregate* its own way.
 
         *handler* decides it instead of the aggregate's `execute`, under the same rules; with one, the command need not
         be among those that the aggregate declares. *check* is called with state, command and metadata before each
         decision, as often as that is repeated; it raises a `CommandRejected` to refuse. *identity* stands in the place
-        of the aggregate's, *timeout*, *consistency* and *retry* in the place of what was registered with it.
+        of the aggregate's, *timeout*, *consistency*, *retry* and *lifespan* in that of what was registered with it.
 
         Raises `InvalidContract`, `CommandAlreadyRegistered`, `MissingIdentity` or `ConfigurationError`; the router is
         then as it was.
@@ -175,7 +178,7 @@ class Router:
             identity=_identity(command, aggregate, registration.identity if identity is None else identity),
             decide=handler or aggregate.execute,
             check=check,
-            options=_options(command.__name__, timeout, consistency, retry).over(registration.options),
+            options=_options(command.__name__, timeout, consistency, retry, lifespan).over(registration.options),
         )
         self._single.add(command)
 
@@ -271,8 +274,14 @@ def _identity(command: type, aggregate: type, identity: Identity) -> Callable[[A
     return attrgetter(identity)
 
 
-def _options(owner: str, timeout: timedelta | None, consistency: Waiting | None, retry: int | None) -> Options:
-    options = Options(timeout, names(consistency), retry)
+def _options(
+    owner: str,
+    timeout: timedelta | None,
+    consistency: Waiting | None,
+    retry: int | None,
+    lifespan: Lifespan | None,
+) -> Options:
+    options = Options(timeout, names(consistency), retry, lifespan)
     if options.fault:
         raise ConfigurationError(f"{owner}: {options.fault}")
     return options

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID, uuid5
 
@@ -36,7 +38,7 @@ from framework.errors import (
 from framework.journal import Journal
 from framework.messages import DispatchResult, ResultWithState
 from framework.middleware import CommandContext
-from framework.observe import ACTOR_FAILED, log
+from framework.observe import ACTOR_FAILED, LIFESPAN_FAILED, log
 from framework.policies import CONFLICT, Defaults
 from framework.refusals import decode_refusal, encode_refusal
 from framework.router import Registration, Route
@@ -150,8 +152,6 @@ class Actor:
     ) -> None:
         self.stream = stream
         self.mailbox: Mailbox[Request] = Mailbox(defaults.mailbox_limit)
-        self.last_used = 0.0
-        """By the loop's clock."""
         self.registration = registration
         self._journal = journal
         self._clock = clock
@@ -161,6 +161,12 @@ class Actor:
         self._version = 0
         self._position = 0
         self._is_retiring = False
+        self._has_ended = False
+        self._idle_after = (registration.options.lifespan or defaults.lifespan).idle_after
+        """How long the last command lets it."""
+        self._due = math.inf
+        """When it ends by itself if no more commands come, by the loop's clock."""
+        self._alarm: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         """Held by whoever decides: the actor for a round, or a visitor."""
         self._visitors = 0
@@ -174,14 +180,18 @@ class Actor:
     async def visited(self) -> AsyncGenerator[None, None]:
         """Give the right to decide: while the block runs, the actor serves nobody and does not end.
 
-        Enter it in the step in which the actor was found. It is given in the order of asking.
+        Enter it in the step in which the actor was found. It is given in the order of asking. Raises `NotRunning` if
+        the actor was stopped meanwhile.
         """
         self._visitors += 1
         try:
             async with self._turn:
+                if self._has_ended:
+                    raise NotRunning("stopping")
                 yield
         finally:
             self._visitors -= 1
+            self._rest()
             self.mailbox.wake()
 
     def retire(self) -> None:
@@ -189,13 +199,18 @@ class Actor:
         self._is_retiring = True
         self.mailbox.wake()
 
-    async def run(self) -> None:
-        """Serve the mailbox until retired; returns in the same step in which it finds the mailbox quiet.
+    def stay(self) -> None:
+        """Take `retire` back. Only in the step in which the actor was found, or it may have ended."""
+        self._is_retiring = False
 
-        Cancellation leaves nobody waiting: a command in hand is answered with `OutcomeUnknown`, one that waits with
-        `NotRunning`.
+    async def run(self) -> None:
+        """Serve the mailbox until retired, or idle for as long as its lifespan allows.
+
+        Returns in the same step in which it finds the mailbox quiet. Cancellation leaves nobody waiting: a command in
+        hand is answered with `OutcomeUnknown`, one that waits with `NotRunning`.
         """
         round_: list[Request] = []
+        now = asyncio.get_running_loop().time
         try:
             while True:
                 if self.mailbox:
@@ -203,18 +218,40 @@ class Actor:
                         round_ = self._take()
                         if round_:
                             await self._serve(round_)
-                elif self._is_retiring and self.mailbox.is_quiet and not self._visitors:
+                    self._rest()
+                elif (self._is_retiring or now() >= self._due) and self.mailbox.is_quiet and not self._visitors:
                     # No `await` from here to the removal of this actor from the registry, which the owner's callback
                     # does: a command can reach it before, or find no actor after, and never a dead one.
                     return
                 else:
+                    self._set_alarm()
                     await self.mailbox.filled()
         finally:
+            self._has_ended = True
+            if self._alarm is not None:
+                self._alarm.cancel()
             for request in round_:
                 request.settle(request.outcome_unknown(self.stream))
-            while self.mailbox:
-                for request in self._take():
-                    request.settle(NotRunning("stopping"))
+            for request in self.mailbox.close(NotRunning("stopping")):
+                request.settle(NotRunning("stopping"))
+
+    def _rest(self) -> None:
+        """Count anew the time that the actor may be idle."""
+        idle_s = math.inf if self._idle_after == timedelta.max else self._idle_after.total_seconds()
+        self._due = asyncio.get_running_loop().time() + idle_s
+
+    def _set_alarm(self) -> None:
+        """Have the actor look at the time when it is due."""
+        # One that rings too early is set again then: a busy actor leaves it alone.
+        if self._alarm is not None and self._alarm.when() > self._due:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None and self._due < math.inf:
+            self._alarm = asyncio.get_running_loop().call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.mailbox.wake()
 
     def _take(self) -> list[Request]:
         taken = [request for request in self.mailbox.take(ROUND_LIMIT) if not request.answer.done()]
@@ -314,6 +351,20 @@ class Actor:
             at = first + version - before if version > before else position
             for request in (decision.request, *decision.repeats):
                 request.settle(decision.error or self._result(request, version, at, decision.events, decision.state))
+        self._idle_after = self._patience(round_.decisions[-1])
+
+    def _patience(self, decision: Decision) -> timedelta:
+        """Return how long to be idle after *decision*."""
+        request = decision.request
+        lifespan = request.order.options.lifespan or request.route.options.lifespan or self._defaults.lifespan
+        message = decision.error or (decision.events[-1] if decision.events else request.order.command)
+        try:
+            found = request.context.run(lifespan.idle_after_message, message)
+            found.total_seconds()  # an `after` without types may have returned anything
+        except Exception as error:  # noqa: BLE001 - the user's code: it decides how long, and nothing else
+            log.error(LIFESPAN_FAILED, stream=self.stream, error=repr(error), exc_info=error)
+            return lifespan.idle_after
+        return found
 
     def _result(
         self, request: Request, version: int, position: int, events: Iterable[Any], state: Aggregate[Any, Any]
@@ -397,7 +448,7 @@ class Actor:
             try:
                 request.context.run(decide, round_, decision)
             except Exception as error:  # noqa: BLE001 - the domain's code failed: its caller is told, the actor goes on
-                decision.error = error
+                decision.error = _answerable(error)
                 decision.events.clear()
             round_.decisions.append(decision)
             by_id[request.command_id] = decision
@@ -449,3 +500,12 @@ class Actor:
 
     def _broken(self, what: str) -> InvalidDecision:
         return InvalidDecision(f"{self.registration.aggregate.__qualname__}.{what}")
+
+
+def _answerable(error: Exception) -> Exception:
+    """Return *error* as a future takes it; one it does not take would keep those behind from their answers."""
+    if not isinstance(error, StopIteration):
+        return error
+    answer = RuntimeError("StopIteration was raised where a command is decided: is a 'next' without a default there?")
+    answer.__cause__ = error
+    return answer

@@ -33,11 +33,13 @@ class Actors:
         self._tasks = tasks
         self._watch = watch
         self._live: OrderedDict[str, Actor] = OrderedDict()  # the least recently used first
+        self._leaving: dict[str, Actor] = {}
+        """Those retired to make room, which end once nothing waits for them."""
         self._running: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     def __len__(self) -> int:
-        return len(self._live)
+        return len(self._live) + len(self._leaving)
 
     def find(self, stream: str, registration: Registration) -> Actor:
         """Return the actor of *stream*, started if need be. Hand it the command before the next `await`.
@@ -46,23 +48,21 @@ class Actors:
         """
         if self._is_stopping:  # a middleware may have held a command back for longer than the application was open
             raise NotRunning("stopping")
-        actor = self._live.get(stream)
+        actor = self._live.get(stream) or self._leaving.get(stream)
         if actor is None:
+            self._make_room()
             actor = self._start(stream, registration)
         elif actor.registration is not registration:
             other = actor.registration.aggregate.__name__
             raise InvalidIdentity(registration.aggregate, stream, f"is the stream of a {other}: give another prefix")
+        elif stream in self._leaving:
+            self._make_room()
+            del self._leaving[stream]
+            self._live[stream] = actor
+            actor.stay()
         else:
             self._live.move_to_end(stream)
-        actor.last_used = asyncio.get_running_loop().time()
         return actor
-
-    async def sweep(self) -> None:
-        """Retire, for ever, the actors that have been idle for too long."""
-        idle_after_s = self._defaults.lifespan.idle_after.total_seconds()
-        while True:
-            await asyncio.sleep(idle_after_s / 10)
-            self._retire_older_than(asyncio.get_running_loop().time() - idle_after_s)
 
     async def stop(self, within_s: float) -> None:
         """Let every actor finish what it has accepted; after *within_s* seconds those still at it are cancelled."""
@@ -74,11 +74,13 @@ class Actors:
             for task in late:
                 task.cancel()
 
-    def _start(self, stream: str, registration: Registration) -> Actor:
-        if len(self._live) >= self._defaults.lifespan.live_at_most:
-            oldest = next(iter(self._live.values()))
+    def _make_room(self) -> None:
+        while self._live and len(self._live) >= self._defaults.live_at_most:
+            stream, oldest = self._live.popitem(last=False)
+            self._leaving[stream] = oldest
             oldest.retire()
-            self._live.move_to_end(oldest.stream)  # the next to start retires the next oldest
+
+    def _start(self, stream: str, registration: Registration) -> Actor:
         actor = Actor(stream, registration, self._journal, self._clock, self._defaults, self._watch)
         self._live[stream] = actor
         task = self._tasks.spawn(f"actor {stream}", partial(self._run, actor))
@@ -91,12 +93,7 @@ class Actors:
         try:
             await actor.run()
         finally:
+            for actors in (self._live, self._leaving):
+                if actors.get(actor.stream) is actor:
+                    del actors[actor.stream]
             self._watch.ended(actor.registration.aggregate)
-            if self._live.get(actor.stream) is actor:
-                del self._live[actor.stream]
-
-    def _retire_older_than(self, moment: float) -> None:
-        for actor in self._live.values():
-            if actor.last_used > moment:
-                return
-            actor.retire()

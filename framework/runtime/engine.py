@@ -100,7 +100,6 @@ class Engine:
         A part that cannot be started dies like one that fails later.
         """
         await self.supervisor.start()
-        _ = self.supervisor.keep("actor sweep", self._actors.sweep)
         _ = self.supervisor.keep("tail", self._tail.run)
         wiring = self._wiring
         store = wiring.journal.store
@@ -127,11 +126,12 @@ class Engine:
                 feed.end()
             if self._relays:
                 await asyncio.wait(self._relays, timeout=deadline - loop.time())
+            # Callers before handlers, if the time is short: those lose an answer, these begin again where they were.
+            await self._actors.stop(max(deadline - loop.time(), 0))
             if self._leasing is not None:
                 self._leasing.cancel()
                 await asyncio.wait([self._leasing])
                 await self._leases.leave(max(deadline - loop.time(), 0))
-            await self._actors.stop(max(deadline - loop.time(), 0))
         finally:
             await self.supervisor.end()
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """What waits for an actor, in order."""
 
-    __slots__ = ("_consumer", "_entering", "_items", "_limit", "_producers", "_promised")
+    __slots__ = ("_closed_by", "_consumer", "_entering", "_items", "_limit", "_producers", "_promised")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -23,6 +23,7 @@ class Mailbox(Generic[T]):
         self._promised = 0
         """Places given to producers who have not taken them yet."""
         self._entering = 0
+        self._closed_by: Exception | None = None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -35,16 +36,20 @@ class Mailbox(Generic[T]):
     async def put(self, item: T) -> None:
         """Add *item* at once if there is room, else as soon as there is and all who came before have theirs.
 
-        Cancellation adds nothing.
+        Raises what the mailbox is closed with. Cancellation adds nothing.
         """
         if self.offer(item):
             return
+        if self._closed_by is not None:
+            raise self._closed_by
         self._entering += 1
         try:
             await self._turn()
         finally:
             self._entering -= 1
         self._promised -= 1
+        if self._closed_by is not None:
+            raise self._closed_by
         self._add(item)
 
     def offer(self, item: T) -> bool:
@@ -85,6 +90,14 @@ class Mailbox(Generic[T]):
         self._admit()
         return taken
 
+    def close(self, error: Exception) -> list[T]:
+        """Let nobody in any more, and return what is left; those who wait for room have *error* raised."""
+        left, self._items = self._items, []
+        self._limit, self._closed_by = 0, error
+        while self._producers:
+            self._promise(self._producers.popleft())
+        return left
+
     async def filled(self) -> None:
         """Return when something waits, or when `wake` is called."""
         if self._items:
@@ -102,7 +115,9 @@ class Mailbox(Generic[T]):
 
     def _admit(self) -> None:
         while self._producers and self._room() > 0:
-            turn = self._producers.popleft()
-            if not turn.cancelled():  # else its producer is about to find out
-                self._promised += 1
-                turn.set_result(None)
+            self._promise(self._producers.popleft())
+
+    def _promise(self, turn: asyncio.Future[None]) -> None:
+        if not turn.cancelled():  # else its producer is about to find out
+            self._promised += 1
+            turn.set_result(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterator
 from typing import Any, Self
 from uuid import uuid4
@@ -108,3 +109,58 @@ async def test_an_apply_that_fails_on_what_is_recorded_is_named_too() -> None:
             await app.dispatch(PutIn("a", 1))
 
         assert await store.head() == 2
+
+
+@attrs.frozen
+class Brittle(Sound):
+    """Breaks in many ways, each at an amount of its own, and not where Python expects a generator to."""
+
+    def execute(self, command: PutIn) -> Iterator[Moved]:
+        if command.amount == 1:
+            raise LookupError
+        if command.amount == 2:
+            next(iter(()))
+        return iter([Moved(10), Moved(command.amount)])
+
+    def apply(self, event: Moved) -> Self:
+        if event.amount == 3:
+            raise LookupError
+        if event.amount == 4:
+            next(iter(()))
+        return super().apply(event)
+
+
+@pytest.mark.parametrize(
+    ("amount", "error"), [(1, LookupError), (2, RuntimeError), (3, LookupError), (4, RuntimeError)]
+)
+async def test_what_breaks_inside_a_decision_fails_its_own_command_and_leaves_the_aggregate_sound(
+    amount: int, error: type[Exception]
+) -> None:
+    async with application(MemoryEventStore(), Brittle) as app:
+        await app.dispatch(PutIn("a", 7))
+        before, broken, behind = await asyncio.gather(
+            *[app.dispatch(PutIn("a", each)) for each in (8, amount, 9)], return_exceptions=True
+        )
+
+        assert type(broken) is error
+        assert [getattr(each, "version", each) for each in (before, behind)] == [4, 6]
+        assert (await app.dispatch(PutIn("a", 5), returning=Brittle)).state == await app.state(Brittle, "a")
+        assert await app.state(Brittle, "a") == Brittle(4 * 10 + 7 + 8 + 9 + 5)
+
+
+async def test_an_apply_that_fails_on_what_is_recorded_serves_again_when_it_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryEventStore()
+    async with application(store, Sound) as app:
+        for amount in (1, 3):
+            await app.dispatch(PutIn("a", amount))
+
+    async with application(store, Brittle) as app:
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                await app.dispatch(PutIn("a", 5))
+
+        monkeypatch.setattr(Brittle, "apply", Sound.apply)
+        assert (await app.dispatch(PutIn("a", 5))).version == 4
+        assert await app.state(Brittle, "a") == Brittle(1 + 3 + 10 + 5)

@@ -171,3 +171,45 @@ async def test_a_cancelled_consumer_can_come_back() -> None:
     async with asyncio.timeout(1):
         await mailbox.filled()
     assert mailbox.take(1) == ["a"]
+
+
+async def test_a_closed_mailbox_gives_back_what_waits_and_lets_nobody_in() -> None:
+    mailbox: Mailbox[str] = Mailbox(1)
+    await mailbox.put("a")
+    waiting = [put(mailbox, item) for item in "bc"]
+    await settled()
+
+    assert mailbox.close(LookupError("closed")) == ["a"]
+    waiting.append(put(mailbox, "d"))
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert list(map(repr, outcomes)) == ["LookupError('closed')"] * 3
+    assert mailbox.is_quiet
+
+
+async def test_who_was_let_in_just_before_the_mailbox_closed_is_told_so_too() -> None:
+    mailbox: Mailbox[str] = Mailbox(1)
+    await mailbox.put("a")
+    waiting = put(mailbox, "b")
+    await settled()
+
+    mailbox.take(1)
+    mailbox.close(LookupError("closed"))
+
+    with pytest.raises(LookupError):
+        await waiting
+    assert mailbox.is_quiet
+
+
+async def test_one_who_gives_up_while_the_mailbox_closes_is_cancelled() -> None:
+    mailbox: Mailbox[str] = Mailbox(1)
+    await mailbox.put("a")
+    waiting = put(mailbox, "b")
+    await settled()
+
+    waiting.cancel()
+    mailbox.close(LookupError("closed"))
+    await settled()
+
+    assert waiting.cancelled()
+    assert mailbox.is_quiet
