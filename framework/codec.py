@@ -77,9 +77,10 @@ class Codec:
 
     def decode(self, cls: type[T], document: bytes) -> T:
         """Return the value of *cls* that *document* holds; raises `UndecodablePayload` naming the field."""
-        if cls not in self._hooks:
+        hooks = self._hooks.get(cls)
+        if hooks is None:
             self.check(cls)
-        hooks = self._hooks[cls]
+            hooks = self._hooks[cls]
         try:
             value: T = hooks.structure(msgspec.json.decode(document), cls)
         except Exception as error:

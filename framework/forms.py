@@ -149,7 +149,8 @@ def _clash(one: Kind, other: Kind) -> bool:
 def _teach(converter: cattrs.Converter, cls: Any, form: Form) -> None:
     # By class: what cattrs has for str and int by class goes before every predicate.
     converter.register_unstructure_hook(cls, form.encode)
-    converter.register_structure_hook(cls, lambda value, _: form.decode(value))
+    decode = form.decode
+    converter.register_structure_hook(cls, lambda value, _: decode(value))
 
 
 def _value_kind(values: Iterable[Any], path: str) -> Kind:

@@ -112,16 +112,18 @@ class Journal:
     def record(self, stored: StoredEvent) -> Recorded[Any]:
         """Return the event that *stored* holds with all that is known about it."""
         # By place and not by name: this is done for every event that anybody reads.
+        position, stream, version, event_id, name, type_version, data, metadata, correlation, causation, at = stored
+        cls: type[Any] = self.types.class_of(name, type_version, stream, version)
         return Recorded(
-            self.decode(stored),
-            stored.event_id,
-            stored.type,
-            stored.type_version,
-            stored.stream,
-            stored.version,
-            stored.position,
-            stored.recorded_at,
-            self.codec.decode_metadata(stored.metadata),
-            stored.correlation_id,
-            stored.causation_id,
+            self.codec.decode(cls, data),
+            event_id,
+            name,
+            type_version,
+            stream,
+            version,
+            position,
+            at,
+            self.codec.decode_metadata(metadata),
+            correlation,
+            causation,
         )

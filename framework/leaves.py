@@ -101,7 +101,9 @@ def _uuid_in(value: Any) -> UUID | str:
 
 
 def _uuid_out(value: Any) -> UUID:
-    return msgspec.convert(_text(value), UUID)  # a third of what UUID takes, which knows more ways to write one
+    if type(value) is not str:
+        raise unfit(value, "a UUID")
+    return msgspec.convert(value, UUID)  # a third of what UUID takes, which knows more ways to write one
 
 
 def _decimal_in(value: Any) -> str:
@@ -141,17 +143,24 @@ def _comes_back(value: datetime, text: str) -> bool:
 
 
 def _datetime_out(value: Any) -> datetime:
-    text, bracket, name = _text(value).removesuffix("]").partition("[")
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise unfit(value, "a datetime with a time zone")
-    if not bracket:
-        return moment
+    if type(value) is not str:
+        raise unfit(value, "a datetime")
+    if value[-1:] != "]":
+        return _moment(value)
+    text, _, name = value[:-1].partition("[")
+    moment = _moment(text)
     try:
         zone = ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise unfit(name, "a zone that is known here: the package tzdata brings them all") from None
     return moment.astimezone(zone)  # by way of UTC, so that in an hour that the clocks show twice it is the right one
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise unfit(text, "a datetime with a time zone")
+    return moment
 
 
 def _date_in(value: Any) -> str:
