@@ -12,7 +12,13 @@ import structlog
 
 from framework import embedded
 
-pytest_plugins = ["tests.plugins.collected", "tests.plugins.external", "tests.plugins.servers", "pytester"]
+pytest_plugins = [
+    "tests.plugins.collected",
+    "tests.plugins.external",
+    "tests.plugins.findings",
+    "tests.plugins.servers",
+    "pytester",
+]
 pytest.register_assert_rewrite("framework.testing.store_contract")
 
 PASSING_S = 0.2

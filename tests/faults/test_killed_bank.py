@@ -20,6 +20,7 @@ from framework.read_models import schema_name
 from sample_bank.audit import audit
 from sample_bank.bank import bank
 from sample_bank.work import Plan, settle
+from tests.plugins.findings import Say
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -144,7 +145,7 @@ async def check_after_restart(dsn: str, schema: str) -> None:
 
 @pytest.mark.timeout(300)
 async def test_whatever_moment_the_program_is_killed_at_no_money_is_made_or_lost(
-    dsn: str, schema: str, chance: Random
+    dsn: str, schema: str, chance: Random, say: Say
 ) -> None:
     lasts_s = await whole_run(dsn, schema, "first")
     kills = half_done = behind = recovering = 0
@@ -174,8 +175,8 @@ async def test_whatever_moment_the_program_is_killed_at_no_money_is_made_or_lost
     await check_after_restart(dsn, schema)
     await whole_run(dsn, schema, runs[-1])
     found = await look(dsn, schema)
-    print(
-        f"{kills} kills: {half_done} left transfers on their way, {behind} left tables behind the log,"
+    say(
+        f"{kills} kills of the bank: {half_done} left transfers on their way, {behind} left tables behind the log,"
         f" {recovering} were followed by a restart that was killed as well; {found.ended:,} transfers have ended"
     )
     assert half_done > 0, "no kill came at a moment that matters"

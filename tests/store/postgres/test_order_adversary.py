@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ import pytest
 
 from framework import PostgresEventStore
 from framework.store.postgres.database import Database
+from tests.plugins.findings import Say
 from tests.store.postgres.adversary import (
     LAST,
     MACHINERY,
@@ -104,18 +106,25 @@ async def contend(dsn: str, seed: int) -> Counts:
     return Counts(counts["commits"], counts["overtaken"], writers.interruptions)
 
 
+@pytest.fixture(scope="module")
+def tally(say: Say) -> Iterator[list[Counts]]:
+    """What all seeds came to, said at the end of the run."""
+    counts: list[Counts] = []
+    yield counts
+    say(
+        f"{len(counts)} seeds of the adversary: {sum(each.commits for each in counts):,} commits,"
+        f" {sum(each.overtaken for each in counts):,} of them out of start order,"
+        f" {sum(each.interruptions for each in counts):,} writers interrupted"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-async def test_nobody_sees_a_gap_that_is_filled_later(dsn: str, first: int, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nobody_sees_a_gap_that_is_filled_later(dsn: str, first: int, tally: list[Counts]) -> None:
     async with asyncio.TaskGroup() as group:
         seeds = [group.create_task(contend(dsn, seed)) for seed in range(first, min(first + AT_ONCE, SEEDS))]
     counts = [seed.result() for seed in seeds]
 
-    with capsys.disabled():
-        print(
-            f"\nseeds {first} to {first + len(counts) - 1}: {sum(each.commits for each in counts):,} commits,"
-            f" {sum(each.overtaken for each in counts):,} of them out of start order,"
-            f" {sum(each.interruptions for each in counts)} writers interrupted"
-        )
+    tally += counts
     assert min(each.commits for each in counts) >= COMMITS
     assert min(each.overtaken for each in counts) > 0, "no transaction was overtaken by one that began after it"
