@@ -235,6 +235,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         pruned = 0
         while rows := await self._fetch(statements.PRUNE_RECEIPTS, before, PRUNED_AT_ONCE):
             pruned += len(rows)
+        await self._fetch(statements.PRUNE_FENCES, before)
         return pruned
 
     async def _slots_freed(self) -> None:

@@ -82,7 +82,7 @@ BEGIN
     RETURNING h.position - total, h.position, h.recorded_at INTO base, reached, recorded;
 
     IF attempt > 1 THEN
-        INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt)
+        INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt, recorded)
         ON CONFLICT ON CONSTRAINT fences_pkey DO UPDATE SET attempt = greatest(f.attempt, excluded.attempt);
     END IF;
     IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN

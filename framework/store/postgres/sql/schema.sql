@@ -36,7 +36,7 @@ BEGIN
     RETURNING h.position - total, h.position, h.recorded_at INTO base, reached, recorded;
 
     IF attempt > 1 THEN
-        INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt)
+        INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt, recorded)
         ON CONFLICT ON CONSTRAINT fences_pkey DO UPDATE SET attempt = greatest(f.attempt, excluded.attempt);
     END IF;
     IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
@@ -344,7 +344,8 @@ CREATE TABLE events (
 
 CREATE TABLE fences (
     batch uuid NOT NULL,
-    attempt integer NOT NULL
+    attempt integer NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE functions (
@@ -499,6 +500,8 @@ CREATE INDEX command_audit_correlation ON command_audit USING btree (correlation
 CREATE INDEX events_correlation ON events USING btree (correlation_id, "position");
 
 CREATE INDEX events_event_type ON events USING btree (event_type, "position");
+
+CREATE INDEX fences_recorded_at ON fences USING btree (recorded_at);
 
 CREATE INDEX outbox_order ON outbox USING btree (process, number, piece);
 

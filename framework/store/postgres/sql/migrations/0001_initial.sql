@@ -76,10 +76,13 @@ CREATE INDEX receipts_recorded_at ON receipts (recorded_at);
 
 -- A batch of appends that was sent again: what was lost of it before, and comes late, finds that it is of no use any more.
 CREATE TABLE fences (
-    batch   uuid    NOT NULL,
-    attempt integer NOT NULL,
+    batch       uuid        NOT NULL,
+    attempt     integer     NOT NULL,
+    recorded_at timestamptz NOT NULL,
     CONSTRAINT fences_pkey PRIMARY KEY (batch)
 );
+
+CREATE INDEX fences_recorded_at ON fences (recorded_at);
 
 CREATE TABLE subscriptions (
     name       text  NOT NULL,
