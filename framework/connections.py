@@ -116,7 +116,7 @@ def unavailable(
     try:
         yield
     except (OSError, asyncpg.InterfaceError) as error:
-        if connection is not None and not connection.is_closed():
+        if connection is not None and not is_lost(connection):
             raise
         raise StorageUnavailable(f"{what} does not answer: {describe(error)}") from error
     except LOST as error:
@@ -135,6 +135,14 @@ def troubled(what: str = "the database") -> Generator[None, None, None]:
         yield
     except TROUBLE as error:
         raise StorageUnavailable(f"{what} is in trouble: {describe(error)}") from error
+
+
+def is_lost(connection: Connection) -> bool:
+    """Return whether nothing can be sent over *connection* any more."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True  # its pool has taken it back, as pools do with those that are lost
 
 
 def describe(error: BaseException) -> str:

@@ -21,6 +21,7 @@ import asyncpg
 from framework import connections
 from framework.connections import quoted, troubled, unavailable
 from framework.errors import StorageUnavailable
+from framework.policies import LEASE
 from framework.store.postgres.listener import Listener
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ PLANNING: Final = {
 ISOLATION: Final = {
     # Whatever the database has as its default: an append must see what was committed before it got the head.
     "default_transaction_isolation": "read committed",
+}
+
+BOUNDS: Final = {
+    # A process that is stopped in the middle of a transaction must not keep the others from the head, or from a slot.
+    "idle_in_transaction_session_timeout": str(int(LEASE.total_seconds() * 1_000)),
 }
 
 TRANSACTIONS: Final = 8
@@ -184,7 +190,7 @@ class Database:
         with unavailable(connection=connection):
             if self._transaction_pooler:
                 async with connection.transaction(isolation="read_committed"):
-                    await connection.execute(_locally({"search_path": quoted(schema), **PLANNING}))
+                    await connection.execute(_locally({"search_path": quoted(schema), **PLANNING, **BOUNDS}))
                     yield connection
             else:
                 await connection.enter(schema)
@@ -195,7 +201,7 @@ class Database:
         if self._transaction_pooler:
             # A statement prepared on one server is not there on the next, and a pooler knows no other settings.
             return {"connection_class": StoreConnection, "statement_cache_size": 0}
-        return {"connection_class": StoreConnection, "server_settings": {**PLANNING, **ISOLATION, **settings}}
+        return {"connection_class": StoreConnection, "server_settings": {**PLANNING, **ISOLATION, **BOUNDS, **settings}}
 
 
 def _locally(settings: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ import attrs
 
 from framework.clock import SYSTEM_CLOCK
 from framework.connections import TROUBLE, describe
-from framework.errors import AppendRefused, StorageUnavailable
+from framework.errors import StorageUnavailable
 from framework.policies import HEAD_WAIT_SECONDS, RECONNECT
 from framework.store.postgres.batch import answer, arguments
 from framework.store.postgres.database import Database, StoreConnection
@@ -101,7 +101,7 @@ class Lane:
             except asyncpg.PostgresError as error:
                 # Something that the database does not take is among them: each alone, so that it fails alone.
                 if len(batch) == 1:
-                    batch[0].fail(AppendRefused(f"the database refused the append: {describe(error)}"))
+                    batch[0].refuse(f"the database refused the append: {describe(error)}")
                 else:
                     for unit in batch:
                         await self._deliver((unit,), attempt)

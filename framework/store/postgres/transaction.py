@@ -18,7 +18,7 @@ import attrs
 from asyncpg.pool import PoolConnectionProxy
 
 from framework.clock import SYSTEM_CLOCK
-from framework.connections import LOST, describe, quoted, unavailable
+from framework.connections import LOST, describe, is_lost, quoted, unavailable
 from framework.errors import (
     AppendRefused,
     FrameworkError,
@@ -85,7 +85,7 @@ class JoinedTransaction:
 
     async def send(self, units: Sequence[Unit]) -> None:
         """Record *units*, and raise the error of the first that is refused."""
-        if _is_lost(self._connection):
+        if is_lost(self._connection):
             raise StorageUnavailable("the transaction is lost: its connection is gone")
         if not self._connection.is_in_transaction():
             raise UnfitTransaction("there is no open transaction: begin one on the connection, and append inside it")
@@ -193,7 +193,7 @@ async def joining(connection: AnyConnection, store: Surroundings) -> AsyncGenera
         if not hold.expired():
             raise
         too_long = HeadHeldTooLong(store.hold_at_most.total_seconds())
-        if not _is_lost(connection) and connection.is_in_transaction():
+        if not is_lost(connection) and connection.is_in_transaction():
             raise too_long from error  # which undoes it: it was begun outside of this block
         # The time may have run out while COMMIT was on its way, and then the caller's block did not get to its end.
         raise await joined.failure(too_long) or joined.unknown() from error
@@ -244,12 +244,5 @@ async def _undo(begun: Any, connection: PoolConnectionProxy[Any]) -> None:
 
 
 def _drop(connection: PoolConnectionProxy[Any]) -> None:
-    if not _is_lost(connection):
+    if not is_lost(connection):
         connection.terminate()
-
-
-def _is_lost(connection: AnyConnection) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True  # its pool has taken it back, as pools do with those that are lost

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from framework.errors import OutcomeUnknown, StorageUnavailable
+from framework.errors import AppendRefused, OutcomeUnknown, StorageUnavailable
 from framework.store.protocol import Appended, Receipt, StreamWrite
 from framework.store.validation import check_append
 
@@ -52,8 +52,14 @@ class Unit:
 
     def give_up(self, reason: str) -> None:
         """Tell the caller that the database cannot be asked."""
-        if self.is_in_doubt:
+        self._fail_unless_in_doubt(StorageUnavailable(reason))
+
+    def refuse(self, reason: str) -> None:
+        """Tell the caller that the database takes exception to it."""
+        self._fail_unless_in_doubt(AppendRefused(reason))
+
+    def _fail_unless_in_doubt(self, error: Exception) -> None:
+        if self.is_in_doubt:  # whatever is said now, it may have been recorded when it was sent before
             command_id = self.receipts[0].command_id if self.receipts else None
-            self.fail(OutcomeUnknown(", ".join(self.streams) or "receipts", command_id))
-        else:
-            self.fail(StorageUnavailable(reason))
+            error = OutcomeUnknown(", ".join(self.streams) or "receipts", command_id)
+        self.fail(error)

@@ -10,11 +10,12 @@ import asyncpg
 import pytest
 
 from framework import PostgresEventStore, connections
-from framework.connections import connect, each_host
+from framework.connections import connect, each_host, is_lost
 from framework.errors import ConfigurationError, StorageUnavailable
 from framework.store.postgres.database import Database, StoreConnection
+from framework.testing import eventually
 from framework.testing.store_contract.parts import define, position_of, take
-from tests.store.postgres.hands import write
+from tests.store.postgres.hands import Hands, write
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,22 @@ async def test_a_server_that_became_a_standby_is_away(dsn: str, schema: str) -> 
 
         await store.subscriptions.advance(lease, 1)
         assert await position_of(store, "handler") == 1
+
+
+async def test_a_connection_that_is_lost_between_two_statements_is_no_error_of_the_second(
+    dsn: str, schema: str
+) -> None:
+    database = Database(dsn)
+    async with PostgresEventStore(database, schema=schema), Hands.on(dsn, schema) as hands:
+
+        async def lose_it_half_way() -> None:
+            async with database.session(schema) as connection:
+                await hands.end([connection.get_server_pid()])
+                await eventually(lambda: is_lost(connection))
+                await connection.execute("SELECT 1")
+
+        with pytest.raises(StorageUnavailable):
+            await lose_it_half_way()
 
 
 async def test_an_append_at_a_standby_is_sent_again_to_the_primary(

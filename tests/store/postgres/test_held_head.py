@@ -10,8 +10,10 @@ import pytest
 
 from framework import PostgresEventStore
 from framework.errors import StorageUnavailable, WrongExpectedVersion
-from framework.store.postgres import lane
+from framework.store.postgres import database, lane, statements
+from framework.store.postgres.database import Database
 from framework.testing import eventually
+from framework.testing.store_contract.parts import define, take
 from tests.store.postgres.hands import Hands, event, write
 
 
@@ -152,3 +154,38 @@ async def test_a_default_isolation_above_read_committed_does_not_reach_the_store
         (appended,) = await store.append([write("a", 0, event(), event())])
 
     assert appended.version == 2
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+async def test_a_store_that_is_stopped_in_a_transaction_does_not_keep_the_others_from_the_head(
+    dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch, pooled: bool
+) -> None:
+    monkeypatch.setitem(database.BOUNDS, "idle_in_transaction_session_timeout", "100")
+    stopped = Database(dsn, transaction_pooler=pooled)
+    async with PostgresEventStore(stopped, schema=schema), PostgresEventStore(dsn, schema=schema) as other:
+
+        async def stop_half_way() -> None:
+            async with stopped.session(schema) as connection, connection.transaction():
+                await connection.execute(statements.LOCK_HEAD)
+                (appended,) = await other.append([write("a", 0)])
+                assert appended.position == 1
+
+        async with asyncio.timeout(5):
+            with pytest.raises(StorageUnavailable):
+                await stop_half_way()
+
+
+async def test_the_place_of_a_slot_is_read_behind_a_transaction_that_may_yet_move_it(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    """Such as one whose connection was lost while it committed, by the same owner under the same fence."""
+    await define(store, "p")
+    lease = await take(store, "p")
+    async with hands.sql.transaction():
+        await hands.sql.execute(statements.ADVANCE_SLOT, *lease, 5)
+        position = asyncio.ensure_future(store.subscriptions.position(lease))
+        waiting = asyncio.ensure_future(hands.waiting_appends(1))
+        await asyncio.wait([position, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    assert await position == 5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -170,6 +171,44 @@ async def test_an_append_that_nobody_can_be_asked_about_is_unknown_and_those_nev
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown, OutcomeUnknown, StorageUnavailable]
     assert appended.version == 1
+
+
+async def test_an_append_that_may_be_recorded_is_not_called_refused_when_it_is_sent_again_in_vain(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    await hands.sql.execute(
+        "CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not again'; END $$;"
+        " CREATE TRIGGER deny BEFORE INSERT ON fences EXECUTE FUNCTION deny()"
+    )
+    new = event()
+    async with hands.holding_the_head():
+        append = asyncio.ensure_future(store.append([write("a", 0, new)]))
+        await lose(store, hands, "commits")
+
+    with pytest.raises(OutcomeUnknown):
+        await append
+
+    assert await recorded(store, "a") == [new.event_id]
+
+
+async def test_what_is_noted_of_a_batch_that_was_sent_again_is_forgotten_with_the_receipts(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    for stream in ("old", "new"):
+        async with hands.holding_the_head():
+            append = asyncio.ensure_future(store.append([write(stream, 0)]))
+            await lose(store, hands, "commits")
+        await append
+        if stream == "old":
+            await hands.sql.execute("UPDATE fences SET recorded_at = recorded_at - interval '31 days'")
+    new = await hands.sql.fetch("SELECT batch FROM fences WHERE recorded_at > now() - interval '1 day'")
+
+    await store.prune_receipts(datetime.now(UTC) - timedelta(days=32))
+    assert await hands.sql.fetchval("SELECT count(*) FROM fences") == 2
+    await store.prune_receipts(datetime.now(UTC) + timedelta(days=1))
+
+    assert len(new) == 1
+    assert await hands.sql.fetch("SELECT batch FROM fences") == new, "its lost attempt may still come"
 
 
 async def test_whoever_stops_waiting_while_the_connection_is_lost_leaves_the_append_on_its_way(

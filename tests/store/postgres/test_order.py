@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from random import Random
 
 import pytest
@@ -91,3 +92,19 @@ async def test_a_listening_connection_that_is_cut_is_made_anew(
 
         async with asyncio.timeout(5):
             assert await waiting == 1
+
+
+async def test_recorded_at_stands_still_while_the_clock_of_the_database_is_behind(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    ahead: datetime = await hands.sql.fetchval(
+        "UPDATE head SET recorded_at = clock_timestamp() + interval '1 hour' RETURNING recorded_at"
+    )
+
+    (first,) = await store.append([write("a", 0)])
+    await asyncio.gather(store.append([write("a", 7)]), store.append([write("b", 0)]), return_exceptions=True)
+    async with store.joining(hands.sql) as joined, hands.sql.transaction():
+        (last,) = await joined.append([write("c", 0)])
+
+    assert (first.recorded_at, last.recorded_at) == (ahead, ahead)
+    assert {stored.recorded_at for stored in (await store.read_log()).events} == {ahead}
