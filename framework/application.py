@@ -22,13 +22,14 @@ from framework.journal import Journal, Unreadable
 from framework.messages import DispatchResult, Metadata, Recorded, ResultWithState
 from framework.middleware import CommandContext, Middleware, check_middleware
 from framework.parsing import parse_command
-from framework.policies import Defaults, Options
+from framework.policies import HEALTH_WITHIN, Defaults, Options
 from framework.process_manager import ProcessManager
 from framework.projector import Connection, Projector
 from framework.read_models import ReadModels, schema_name
 from framework.router import Router, Waiting, names
 from framework.runtime.bulk import Bulk
 from framework.runtime.engine import Engine, Wiring
+from framework.runtime.health import CLOSED, Health
 from framework.runtime.processes import ProcessType
 from framework.runtime.requests import NO_OPTIONS
 from framework.runtime.watch import UNWATCHED, Watch
@@ -355,6 +356,14 @@ class Application:
                     if isinstance(event, Unreadable):
                         raise event.error
                     yield event
+
+    async def health(self, *, within: timedelta = HEALTH_WITHIN) -> Health:
+        """Return how the application is, open or not; what is wrong with it is said there, and not raised.
+
+        A store that has not answered *within* that time counts as one that does not answer.
+        """
+        engine = self._engine
+        return CLOSED if engine is None else await engine.health(within.total_seconds())
 
     async def query(self, projector: type[Projector[Any]], sql: str, *args: object) -> list[Any]:
         """Return the rows of *sql*, read from the tables of *projector*. Nothing can be written."""

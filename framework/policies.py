@@ -130,6 +130,9 @@ LEASE = timedelta(seconds=6)
 RENEW = timedelta(seconds=2)
 """How often it says that it lives."""
 
+HEALTH_WITHIN = timedelta(seconds=2)
+"""How long a store may take to say how it is."""
+
 POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
 

@@ -14,6 +14,7 @@ from framework.journal import Journal
 from framework.policies import Defaults
 from framework.router import Registration
 from framework.runtime.actor import Actor
+from framework.runtime.health import Mailboxes
 from framework.runtime.watch import Watch
 
 
@@ -40,6 +41,21 @@ class Actors:
 
     def __len__(self) -> int:
         return len(self._live) + len(self._leaving)
+
+    @property
+    def mailboxes(self) -> Mailboxes:
+        """How full the mailboxes are."""
+        waiting, fullest = 0, None
+        for actor in self._live.values():
+            waiting += len(actor.mailbox)
+            if actor.mailbox and (fullest is None or len(actor.mailbox) > len(fullest.mailbox)):
+                fullest = actor
+        return Mailboxes(
+            waiting=waiting,
+            fullest=None if fullest is None else fullest.stream,
+            fullest_waiting=0 if fullest is None else len(fullest.mailbox),
+            limit=self._defaults.mailbox_limit,
+        )
 
     def find(self, stream: str, registration: Registration) -> Actor:
         """Return the actor of *stream*, started if need be. Hand it the command before the next `await`.

@@ -13,6 +13,7 @@ import attrs
 
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.contracts import message_types
+from framework.errors import StorageUnavailable
 from framework.handler import EventHandler
 from framework.journal import Journal
 from framework.messages import Consistency, Recorded
@@ -24,6 +25,7 @@ from framework.router import Router
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits, Progress
 from framework.runtime.dispatcher import Dispatcher
+from framework.runtime.health import Health
 from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
@@ -134,6 +136,27 @@ class Engine:
                 await self._leases.leave(max(deadline - loop.time(), 0))
         finally:
             await self.supervisor.end()
+
+    async def health(self, within_s: float) -> Health:
+        """Return how everything is; a store that has not answered within *within_s* seconds does not."""
+        store = error = None
+        try:
+            async with asyncio.timeout(within_s):
+                store = await self._wiring.journal.store.health()
+        except TimeoutError:
+            error = f"nothing was heard within {within_s:g} s"
+        except StorageUnavailable as unavailable:
+            error = str(unavailable)
+        failures = tuple(self.supervisor.failures)
+        return Health(
+            state="stopping" if self.is_stopping else "failed" if failures else "open",
+            failures=failures,
+            store=store,
+            store_error=error,
+            slots=self._leases.held,
+            live_actors=len(self._actors),
+            mailboxes=self._actors.mailboxes,
+        )
 
     @contextmanager
     def feed(self, selection: Selection, *, after: int) -> Generator[Feed, None, None]:

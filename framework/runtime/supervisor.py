@@ -19,12 +19,17 @@ class Supervisor:
     """The task group of an application, and what has died in it."""
 
     def __init__(self) -> None:
-        self.failure: SubsystemFailed | None = None
-        """The first part that died, if one did."""
+        self.failures: list[SubsystemFailed] = []
+        """The parts that have died, in that order."""
         self._group = asyncio.TaskGroup()
         self._main: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
+
+    @property
+    def failure(self) -> SubsystemFailed | None:
+        """The first part that died, if one did."""
+        return self.failures[0] if self.failures else None
 
     async def start(self) -> None:
         """Begin to own tasks."""
@@ -63,9 +68,9 @@ class Supervisor:
             await work()
         except Exception as error:  # noqa: BLE001 - one dead part must not cancel its siblings; it is reported
             log.error(SUBSYSTEM_FAILED, subsystem=name, error=repr(error), exc_info=error)
-            if self.failure is None:
-                self.failure = SubsystemFailed(name, error)
-                self.failure.__cause__ = error
+            failure = SubsystemFailed(name, error)
+            failure.__cause__ = error
+            self.failures.append(failure)
 
     async def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         failures = 0

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import attrs
 
+from framework.store.health import StoreHealth
 from framework.store.streams import Streams
 from framework.store.subscriptions import Lease, Subscriptions
 
@@ -447,6 +448,10 @@ class EventStore(EventLog, History, Streams, Snapshots, ProcessStore, Protocol):
     @property
     def namespace(self) -> str:
         """What read models of this log are called by in a database they share with those of others."""
+        ...
+
+    async def health(self) -> StoreHealth:
+        """Return how the store is; raises `StorageUnavailable` where that cannot be asked."""
         ...
 
     @property

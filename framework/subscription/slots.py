@@ -88,6 +88,12 @@ class Leases:
         self._tasks = tasks
         self._running: dict[tuple[str, int], Running] = {}
 
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """What this process runs at this moment, as far as it can know."""
+        now = asyncio.get_running_loop().time()
+        return tuple(each.hold.lease for each in self._running.values() if now < each.hold.until)
+
     async def run(self) -> None:
         """Take part until cancelled; then `leave`."""
         while True:

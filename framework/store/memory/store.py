@@ -8,6 +8,7 @@ from typing import Self
 from uuid import UUID
 
 from framework.clock import SYSTEM_CLOCK, Clock
+from framework.store.health import StoreHealth
 from framework.store.memory.audit import MemoryAudit
 from framework.store.memory.processes import MemoryProcesses
 from framework.store.memory.streams import MemoryStreams
@@ -42,6 +43,10 @@ class MemoryEventStore(MemoryStreams, MemoryProcesses, MemoryAudit):
     def read_database(self) -> str | None:
         """None: there is no database here."""
         return None
+
+    async def health(self) -> StoreHealth:
+        """Return how far the log is: nothing else can be wrong with it."""
+        return StoreHealth(len(self._log))
 
     async def __aenter__(self) -> Self:
         self._users += 1

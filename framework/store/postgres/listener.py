@@ -121,6 +121,8 @@ class Listener:
     def __init__(
         self, listen_dsn: str | None, session: Callable[[str], AbstractAsyncContextManager[Connection]]
     ) -> None:
+        self.is_listening = None if listen_dsn is None else False
+        """Whether news of other nodes come in at this moment; None where they cannot."""
         self._listen_dsn = listen_dsn
         self._session = session
         """Lends a connection that finds the tables of a schema."""
@@ -206,8 +208,10 @@ class Listener:
                 heads = {head for head in self._all() if head.channel in listened}
                 await self._look_at(heads - looked_at)
                 looked_at = heads
+                self.is_listening = True
                 await self._others.wait()
         finally:
+            self.is_listening = False
             connection.terminate()
 
     def _notified(self, _connection: Any, _pid: int, name: str, payload: object) -> None:

@@ -15,6 +15,7 @@ import asyncpg
 from framework.connections import describe
 from framework.errors import InvalidRequest, LeaseLost, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
+from framework.store.health import StoreHealth
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
@@ -202,6 +203,19 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             queued=self._appender.queued,
             readers=self._database.readers,
             idle_readers=self._database.idle_readers,
+        )
+
+    async def health(self) -> StoreHealth:
+        """Return how far the log is, who holds its head, and whether appends and news arrive."""
+        try:
+            status = await self.status()
+        except asyncpg.PostgresError as error:  # its tables are gone, say, or its rights
+            raise StorageUnavailable(f"the database refused: {describe(error)}") from error
+        return StoreHealth(
+            head=status.head,
+            holder=None if status.holder is None else str(status.holder),
+            is_listening=self._database.listener.is_listening,
+            troubles=tuple(lane.trouble for lane in status.lanes if lane.trouble is not None),
         )
 
     async def read_stream(

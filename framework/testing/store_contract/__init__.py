@@ -71,3 +71,10 @@ class StoreContract(
         assert isinstance(store.log_id, UUID)
         assert store.log_id == store.log_id
         assert store.namespace
+
+    async def test_a_store_that_works_says_how_far_its_log_is_and_of_no_trouble(self, store: EventStore) -> None:
+        await write(store, "s", *new_events(3))
+
+        health = await store.health()
+
+        assert (health.head, health.troubles) == (3, ())
