@@ -18,7 +18,14 @@ import attrs
 
 from framework.codec import Codec
 from framework.contracts import initial_state, message_types
-from framework.errors import CommandRejected, ConfigurationError, DuplicateName, StorageUnavailable
+from framework.errors import (
+    CommandRejected,
+    ConfigurationError,
+    DispatchTimeout,
+    DuplicateName,
+    OutcomeUnknown,
+    StorageUnavailable,
+)
 from framework.messages import Cause, Recorded, current_cause
 from framework.observe import PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import POLL_SECONDS, Backoff
@@ -265,6 +272,9 @@ class Relay:
                 await self._send(command, row.command_id)
             except CommandRejected as refusal:
                 refusals.append(refusal)
+            except (OutcomeUnknown, DispatchTimeout) as error:
+                # No fault of the command, however long it lasts: sent again under its id, it is answered as it was.
+                raise StorageUnavailable(f"{row.command_type} has no answer yet: {error}") from error
 
         try:
             await patiently(self._process.name, 0, self._retry, attempt)

@@ -22,9 +22,9 @@ from framework import (
     Start,
     Stop,
 )
-from framework.errors import ConfigurationError, DuplicateName
+from framework.errors import ConfigurationError, DispatchTimeout, DuplicateName, FrameworkError, OutcomeUnknown
 from framework.policies import Defaults
-from framework.store.protocol import OutboxRow, ProcessChange
+from framework.store.protocol import Appended, OutboxRow, ProcessChange, Receipt, StreamWrite
 from framework.testing import eventually
 
 QUICK = Defaults(handler_retry=Backoff(attempts=2, first=timedelta(milliseconds=1)))
@@ -256,6 +256,32 @@ async def test_a_refusal_heard_but_not_answered_is_answered_after_a_restart() ->
         await eventually(lambda: _settled(store, "Fulfil"))
 
     assert await sent(store, "none") == ["Shipped", "Apologised"]
+
+
+@pytest.mark.parametrize("trouble", [OutcomeUnknown("Warehouse-a", None), DispatchTimeout("Warehouse-a", 5)], ids=type)
+async def test_a_command_is_not_parked_for_want_of_an_answer_however_often(trouble: FrameworkError) -> None:
+    class Away(MemoryEventStore):
+        """Does not say what became of a shipment, more often than an event at fault would be tried."""
+
+        unanswered = QUICK.handler_retry.attempts + 1
+
+        async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+            if self.unanswered and any(write.stream.startswith("Warehouse") for write in writes):
+                self.unanswered -= 1
+                raise trouble
+            return await super().append(writes, receipts)
+
+    store = Away()
+    async with Application(store=store, router=shop(), processes=[Fulfil], defaults=QUICK) as app:
+        await app.dispatch(Order("a", 1))
+
+        await eventually(lambda: _is_shipped(store))
+
+        assert not await store.parked("Fulfil")
+
+
+async def _is_shipped(store: MemoryEventStore) -> None:
+    assert await sent(store, "a") == ["Shipped"]
 
 
 async def test_a_process_that_sends_what_nobody_takes_is_refused_when_built() -> None:
