@@ -10,6 +10,7 @@ import pytest
 
 from framework import PostgresEventStore
 from framework.errors import StreamDeleted, WrongExpectedVersion
+from framework.store.postgres.statements import DELETE_STREAM
 from framework.store.postgres.stream_reader import FIRST_LOOK, StreamReader
 from framework.store.protocol import Expected
 from tests.store.postgres.hands import Hands, event, write
@@ -133,3 +134,14 @@ async def test_the_database_refuses_to_open_a_deleted_stream(
 
     with pytest.raises(StreamDeleted):
         await store.read_stream("a")
+
+
+async def test_the_commit_of_a_deletion_is_waited_for_whatever_the_session_says(
+    store: PostgresEventStore, hands: Hands
+) -> None:
+    await store.append([write("a", 0)])
+    await hands.sql.execute("SET synchronous_commit TO off")
+    async with hands.sql.transaction():
+        await hands.sql.fetch(DELETE_STREAM, "a", 1)
+
+        assert await hands.sql.fetchval("SHOW synchronous_commit") == "on"

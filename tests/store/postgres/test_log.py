@@ -20,14 +20,16 @@ from framework.store.protocol import Expected
 from tests.store.postgres.hands import Hands, event, write
 
 
+@pytest.mark.parametrize("role", ["origin", "replica"])
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE events SET data = '{}'", "DELETE FROM events", "TRUNCATE events", "UPDATE events SET version = 7"],
 )
 async def test_the_database_refuses_to_change_what_is_recorded(
-    store: PostgresEventStore, hands: Hands, statement: str
+    store: PostgresEventStore, hands: Hands, statement: str, role: str
 ) -> None:
     await store.append([write("a", 0)])
+    await hands.sql.execute(f"SET session_replication_role TO {role}")
 
     with pytest.raises(asyncpg.RestrictViolationError, match="what is recorded stays recorded"):
         await hands.sql.execute(statement)

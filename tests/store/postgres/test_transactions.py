@@ -567,3 +567,16 @@ async def test_a_commit_that_takes_too_long_is_not_said_to_be_undone_when_it_was
 
     connection.terminate()
     assert await impatient.head() == 1
+
+
+@pytest.mark.parametrize("loose", ["off", "local"])
+async def test_a_commit_with_an_append_in_it_is_waited_for_whatever_the_session_says(
+    store: PostgresEventStore, hands: Hands, loose: str
+) -> None:
+    await hands.sql.execute(f"SET synchronous_commit TO {loose}")
+    async with store.joining(hands.sql) as joined, hands.sql.transaction():
+        await joined.append([write("a", 0)])
+
+        assert await hands.sql.fetchval("SHOW synchronous_commit") == "on"
+
+    assert await hands.sql.fetchval("SHOW synchronous_commit") == loose

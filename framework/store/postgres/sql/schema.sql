@@ -511,4 +511,8 @@ CREATE INDEX receipts_recorded_at ON receipts USING btree (recorded_at);
 
 CREATE TRIGGER events_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+ALTER TABLE events ENABLE ALWAYS TRIGGER events_stay;
+
 CREATE TRIGGER tombstones_stay BEFORE DELETE OR UPDATE OR TRUNCATE ON streams FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+ALTER TABLE streams ENABLE ALWAYS TRIGGER tombstones_stay;

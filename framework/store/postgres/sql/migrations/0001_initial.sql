@@ -41,6 +41,8 @@ $$;
 CREATE TRIGGER events_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+ALTER TABLE events ENABLE ALWAYS TRIGGER events_stay;  -- whatever role in replication a session takes
+
 -- Those that are deleted.
 CREATE TABLE streams (
     stream     text        COLLATE "C" NOT NULL,
@@ -50,6 +52,8 @@ CREATE TABLE streams (
 
 CREATE TRIGGER tombstones_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON streams
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+ALTER TABLE streams ENABLE ALWAYS TRIGGER tombstones_stay;
 
 CREATE TABLE snapshots (
     stream        text        COLLATE "C" NOT NULL,
