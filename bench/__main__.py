@@ -11,6 +11,7 @@ from typing import Final
 from bench import append, dispatch, large_log, loops, memory, read, report
 from bench.harness import Bench, Pace, Result, Row, measure
 from framework import embedded
+from framework.settings import Settings
 
 ROWS: Final[Sequence[Row]] = (*append.ROWS, *read.ROWS, *large_log.ROWS, *dispatch.ROWS, *memory.ROWS)
 
@@ -27,7 +28,7 @@ async def bench(rows: Sequence[Row], pace: Pace, *, has_profiles: bool) -> Seque
     """Measure *rows*, say each as soon as it is known, and keep them all."""
     BUILD.mkdir(exist_ok=True)
     results: list[Result] = []
-    async with embedded.database(SERVER, durable=True) as dsn:
+    async with embedded.database(SERVER, given=Settings.from_environment(os.environ).dsn) as dsn:
         settings = await report.settings(dsn, pace)
         for row in rows:
             print(f"{row.name} …", end=" ", flush=True)

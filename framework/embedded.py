@@ -56,9 +56,9 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def database(data_folder: Path, *, durable: bool = True) -> AsyncGenerator[str, None]:
-    """Yield the DSN in the environment's FRAMEWORK_DSN, or else that of a `server` on *data_folder*."""
-    if given := os.environ.get("FRAMEWORK_DSN"):
+async def database(data_folder: Path, *, given: str | None, durable: bool = True) -> AsyncGenerator[str, None]:
+    """Yield the *given* DSN, or else, where there is none, that of a `server` on *data_folder*."""
+    if given is not None:
         yield given
     else:
         async with server(data_folder, durable=durable) as dsn:

@@ -11,7 +11,8 @@
     │   ├── DuplicateName                two handlers, or two event types, of one name
     │   ├── NoReadDatabase               a projector has nowhere to keep its rows
     │   ├── SubscriptionChanged          a handler is not defined as it was when it first ran
-    │   └── UnsupportedType              a field the codec cannot hold
+    │   ├── UnsupportedType              a field the codec cannot hold
+    │   └── InvalidSetting               a variable of the environment says what cannot be meant
     ├── DispatchError                    a command that did not come to an answer of its own
     │   ├── UnknownCommand               nobody registered it
     │   ├── InvalidCommand               it does not fit its class
@@ -82,6 +83,15 @@ class ConfigurationError(FrameworkError):
 
 class InvalidContract(ConfigurationError):
     """A class does not say which messages it takes, or names something that cannot be a message."""
+
+
+class InvalidSetting(ConfigurationError):
+    """A variable of a program's environment holds what cannot be meant."""
+
+    def __init__(self, variable: str, fault: str) -> None:
+        self.variable = variable
+        self.fault = fault
+        super().__init__(f"{variable}: {fault}")
 
 
 class CommandAlreadyRegistered(ConfigurationError):

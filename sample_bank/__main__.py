@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import structlog
 
 from framework import FrameworkError, embedded
 from framework.clock import new_id
+from framework.errors import InvalidSetting
+from framework.settings import Settings
 from sample_bank.bank import SCHEMA, bank
 from sample_bank.demo import demo
 from sample_bank.work import NotSettledError, Plan
@@ -23,7 +26,12 @@ CONSERVED, NOT_CONSERVED, FAILED = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what *arguments* ask for, and return the exit status."""
-    parser = _parser()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except InvalidSetting as error:
+        print(f"sample_bank: {error}", file=sys.stderr)
+        return FAILED
+    parser = _parser(settings.schema or SCHEMA)
     options = parser.parse_args(arguments)
     _configure_logging(logging.DEBUG if options.verbose else logging.WARNING)
     try:
@@ -31,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error.args[0]))
     try:
-        is_conserved = asyncio.run(_demo(options, plan))
+        is_conserved = asyncio.run(_demo(options, plan, settings.dsn))
     except NotSettledError as error:
         print(f"sample_bank: {error}", file=sys.stderr)
         return NOT_CONSERVED
@@ -41,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return CONSERVED if is_conserved else NOT_CONSERVED
 
 
-async def _demo(options: argparse.Namespace, plan: Plan) -> bool:
-    async with embedded.database(options.data) as dsn:
+async def _demo(options: argparse.Namespace, plan: Plan, given: str | None) -> bool:
+    async with embedded.database(options.data, given=given) as dsn:
         application = bank(dsn, schema=options.schema)
         return await demo(application, dsn, plan, schema=options.schema, tamper=options.tamper, say=_say)
 
@@ -51,7 +59,7 @@ def _say(line: str) -> None:
     print(line, flush=True)  # whoever reads along through a pipe sees how far it has come
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(schema: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sample_bank", description="A bank on the framework.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     verb = verbs.add_parser(
@@ -68,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--data", type=Path, default=Path(".bank"), metavar="FOLDER", help="for its own database (default: %(default)s)"
     )
-    verb.add_argument("--schema", default=SCHEMA, metavar="NAME", help="for the log (default: %(default)s)")
+    verb.add_argument("--schema", default=schema, metavar="NAME", help="for the log (default: %(default)s)")
     verb.add_argument("--verbose", action="store_true", help="log every command and every event to stderr")
     return parser
 

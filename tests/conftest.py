@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ import pytest
 import structlog
 
 from framework import embedded
+from framework.settings import Settings
 
 pytest_plugins = [
     "tests.plugins.collected",
@@ -32,7 +34,8 @@ LAST_WORDS_S = 5.0
 async def dsn(meet: Callable[[str], Awaitable[None]]) -> AsyncIterator[str]:
     """A database server: the one FRAMEWORK_DSN names, or one of our own that forgets at a power cut."""
     with TemporaryDirectory(prefix="framework-tests-") as folder:
-        async with embedded.database(Path(folder), durable=False) as dsn:
+        given = Settings.from_environment(os.environ).dsn
+        async with embedded.database(Path(folder), given=given, durable=False) as dsn:
             await meet(dsn)
             yield dsn
 

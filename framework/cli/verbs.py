@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -12,7 +13,8 @@ import attrs
 import click
 
 from framework.connections import describe
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, InvalidSetting
+from framework.settings import DSN, SCHEMA, Settings
 
 FOUND: Final = 1
 FAILED: Final = 2
@@ -43,13 +45,20 @@ class Target:
 def target(verb: Callable[..., None]) -> Callable[..., None]:
     """Give *verb* the options that say which store it is for, as its first argument."""
 
-    def run(dsn: str, schema: str, as_json: bool, **options: Any) -> None:
-        verb(Target(dsn, schema, as_json), **options)
+    def run(dsn: str | None, schema: str | None, as_json: bool, **options: Any) -> None:
+        try:
+            settings = Settings.from_environment(os.environ)
+        except InvalidSetting as error:
+            raise Failure(str(error)) from error
+        where = dsn or settings.dsn
+        if where is None:
+            raise click.UsageError(f"Missing option '--dsn': give it, or set {DSN}")
+        verb(Target(where, schema or settings.schema or "framework", as_json), **options)
 
     run.__name__, run.__doc__ = verb.__name__, verb.__doc__
     run.__dict__.update(verb.__dict__)
-    dsn = click.option("--dsn", envvar="FRAMEWORK_DSN", show_envvar=True, required=True, help="The database.")
-    schema = click.option("--schema", default="framework", show_default=True, help="Where in it the store is.")
+    dsn = click.option("--dsn", help=f"The database; that of {DSN} in the environment unless given.")
+    schema = click.option("--schema", help=f"Where in it the store is; as {SCHEMA} says, or else in 'framework'.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     return dsn(schema(as_json(run)))
 

@@ -175,6 +175,21 @@ async def test_without_a_dsn_one_is_asked_for(db: Db) -> None:
     assert "FRAMEWORK_DSN" in asked.stderr
 
 
+async def test_the_environment_says_which_schema_and_an_option_says_otherwise(db: Db) -> None:
+    created = await db("create", "--json", environment={"FRAMEWORK_SCHEMA": "bank"})
+    other = await db("create", "--json", "--schema", "other", environment={"FRAMEWORK_SCHEMA": "bank"})
+
+    assert json.loads(created.stdout)["schema"] == "bank"
+    assert json.loads(other.stdout)["schema"] == "other"
+
+
+async def test_a_variable_that_cannot_be_meant_is_named(db: Db) -> None:
+    failed = await db("status", environment={"FRAMEWORK_SCHEMA": "x" * 64})
+
+    assert (failed.exit_code, failed.stdout) == (2, "")
+    assert failed.stderr.startswith("Error: FRAMEWORK_SCHEMA: schema 'xxx")
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [

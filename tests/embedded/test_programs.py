@@ -38,19 +38,19 @@ def candidates(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return lambda *folders: monkeypatch.setattr(postgres_programs, "_candidates", lambda: iter(folders))
 
 
-async def test_a_given_dsn_is_used_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_DSN", "postgresql://elsewhere/bank")
-
-    async with embedded.database(folder) as dsn:
+async def test_a_given_dsn_is_used_as_it_is(folder: Path) -> None:
+    async with embedded.database(folder, given="postgresql://elsewhere/bank") as dsn:
         assert dsn == "postgresql://elsewhere/bank"
 
     assert not folder.exists()
 
 
-async def test_without_a_given_dsn_the_server_is_our_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FRAMEWORK_DSN", raising=False)
+async def test_without_a_given_dsn_the_server_is_our_own_whatever_the_environment_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEWORK_DSN", "postgresql://elsewhere/bank")
 
-    async with embedded.database(folder, durable=False) as dsn:
+    async with embedded.database(folder, given=None, durable=False) as dsn:
         assert "elsewhere" not in dsn
         assert (folder / "postgres" / "postmaster.pid").exists()
 
