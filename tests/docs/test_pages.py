@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
+from pkgutil import resolve_name
 
 import attrs
 import pytest
@@ -76,6 +78,16 @@ def test_every_public_name_is_on_the_page() -> None:
     page = (ROOT / "docs/reference/api/framework.md").read_text()
 
     assert sorted(re.findall(r"^\.\. auto\w+:: (?:\w+\.)*(\w+)$", page, re.MULTILINE)) == sorted(framework.__all__)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/reference/api").glob("*.md")), ids=lambda page: page.stem)
+def test_what_the_reference_takes_from_the_code_is_there(page: Path) -> None:
+    module = ""
+    for directive, name in re.findall(r"^\.\. ([\w:]+):: ([\w.]+)$", page.read_text(), re.MULTILINE):
+        if directive == "py:currentmodule":
+            module = f"{name}:"
+        else:
+            resolve_name(name if "." in name else module + name)
 
 
 def test_every_link_of_the_readme_leads_to_a_file() -> None:
