@@ -16,7 +16,7 @@ from bench.harness import Bench, Row, Run, Sample, Sides, alone, at_least, at_mo
 from framework import PostgresEventStore
 from framework.clock import new_id
 from framework.codec import Codec
-from framework.store.postgres import appender, queue
+from framework.store.postgres import Database, appender, queue
 from framework.store.protocol import NewEvent, StreamWrite
 
 CALLERS: Final = 256
@@ -81,8 +81,9 @@ async def grouped(bench: Bench) -> AsyncGenerator[Run, None]:
 def _ungrouped(bench: Bench, connections: int) -> Run:
     async def run(seconds: float) -> Sample:
         # The same code with bounds of one: every append is a transaction of its own.
-        with mock.patch.object(appender, "LANES", connections), mock.patch.object(queue, "BATCH_EVENTS", 1):
-            async with opened(bench) as store:
+        database = Database(bench.dsn, max_appenders=connections)
+        with mock.patch.object(appender, "AT_ONCE", connections), mock.patch.object(queue, "BATCH_EVENTS", 1):
+            async with bench.schema() as schema, PostgresEventStore(database, schema=schema) as store:
                 return await append_steadily(bench.dsn, store, CALLERS, seconds)
 
     return run
@@ -98,7 +99,7 @@ async def _append_grouped(bench: Bench) -> AsyncGenerator[Sides, None]:
 async def _append_ceiling(bench: Bench) -> AsyncGenerator[Sides, None]:
     async with opened(bench) as store, AsyncExitStack() as stack:
         table, schema = await stack.enter_async_context(bare.table(bench))
-        connections = [await stack.enter_async_context(bench.connection(schema)) for _ in range(appender.LANES)]
+        connections = [await stack.enter_async_context(bench.connection(schema)) for _ in range(appender.AT_ONCE)]
         statements = [await connection.prepare(bare.INSERT_MANY) for connection in connections]
         events = Events()
         batch = 1

@@ -1,67 +1,104 @@
 """Group commit: the appends that wait go to the database together.
 
-Two lanes take turns: while one batch is on its way, the next fills. An append to a stream that is in the other lane's
-batch waits for that one, so that two to one stream never race each other.
+A store sends two batches at once: while one is on its way, the next fills. An append to a stream that is in the other
+batch waits for that one, so that two to one stream never race each other. For each batch a lane is borrowed, in turn
+with the other stores of the database, and a store for which nothing waits holds neither a lane nor a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Final
 
 from framework.errors import StorageUnavailable
-from framework.store.postgres.database import Database
-from framework.store.postgres.lane import Lane
+from framework.store.postgres.lane import Lane, Log
+from framework.store.postgres.lanes import Lanes
 from framework.store.postgres.queue import AppendQueue
-from framework.store.postgres.status import LaneStatus
 from framework.store.postgres.unit import Unit
 from framework.store.protocol import Appended, Receipt, StreamWrite
+from framework.tasks import Tasks
 
-LANES: Final = 2
+AT_ONCE: Final = 2
 """Batches on their way at once; more than two gain nothing, since the head row admits one."""
 
 
 class Appender:
     """Takes every append of a store, and sends them in batches."""
 
-    def __init__(
-        self, database: Database, schema: str, give_up_after_s: float, appended: Callable[[int], None]
-    ) -> None:
+    def __init__(self, lanes: Lanes, schema: str, give_up_after_s: float, appended: Callable[[int], None]) -> None:
+        self._lanes = lanes
         self._give_up_after_s = give_up_after_s
         self._queue = AppendQueue()
-        self._lanes = tuple(Lane(self._queue, database, schema, appended) for _ in range(LANES))
+        self._log = Log(schema, self._queue, appended)
+        self._tasks = Tasks()
+        self._takers = 0
+        """Tasks that take batches: counted here, since a task that has taken its last is not over in the same step."""
+        self._sending = 0
+        """Batches on their way."""
+        self._is_closed = False
 
     @property
     def queued(self) -> int:
         """How many appends wait for a lane."""
         return len(self._queue)
 
-    @property
-    def lanes(self) -> tuple[LaneStatus, ...]:
-        """How the lanes are at this moment."""
-        return tuple(lane.status for lane in self._lanes)
-
     def append(
         self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt]
     ) -> asyncio.Future[tuple[Appended, ...]]:
         """Return the answer to come. Cancelling it withdraws the append if it was not sent yet."""
-        if self._queue.is_closed:
+        if self._is_closed:
             raise StorageUnavailable("the store is closed")
         unit = Unit.of(writes, receipts, self._give_up_after_s)
         self._queue.put(unit)
+        self._begin()
         return unit.answer
 
-    async def run(self) -> None:
-        """Serve until `close` and until nothing waits. An end by error, or cancellation, leaves no caller waiting."""
+    async def close(self) -> None:
+        """Take no more, and return when all that was taken is answered; cancelled, it leaves no caller waiting."""
+        self._is_closed = True
         try:
-            async with asyncio.TaskGroup() as running:
-                for number, lane in enumerate(self._lanes):
-                    running.create_task(lane.run(), name=f"append lane {number}")
+            await self._tasks.finish()
         finally:
-            self._queue.close()
             self._queue.clear("the store is closed")
+            await self._tasks.end()
 
-    def close(self) -> None:
-        """Take no more, and let `run` end when all that was taken is answered."""
-        self._queue.close()
+    def _begin(self) -> None:
+        """See to it that somebody takes what waits, or will when a batch has arrived."""
+        if self._queue.is_waiting and self._takers == self._sending < AT_ONCE:
+            self._takers += 1
+            # Not in the context of who happens to append: a batch is of many.
+            _ = self._tasks.start(f"append to {self._log.schema}", self._serve, context=Context())
+
+    async def _serve(self) -> None:
+        """Send batch after batch until nothing waits; returns in the same step in which it finds that."""
+        try:
+            while self._queue.is_waiting:
+                due = self._queue.due
+                try:
+                    lane = await self._lanes.borrow(self._log.schema, due)
+                except StorageUnavailable as error:
+                    self._queue.give_up(str(error), due)
+                else:
+                    try:
+                        await self._send(lane)
+                    finally:
+                        self._lanes.give_back(lane)
+        finally:
+            self._takers -= 1
+            self._begin()
+
+    async def _send(self, lane: Lane) -> None:
+        batch = self._queue.take(AT_ONCE - self._sending)
+        if not batch:
+            return  # all of it withdrawn, or held back
+        self._sending += 1
+        self._begin()  # what is left, by its share, is another's
+        try:
+            await lane.deliver(batch, self._log)
+        finally:
+            for unit in batch:
+                unit.give_up("the store is closed")  # those without an answer: only when cancelled
+            self._queue.settle(batch)
+            self._sending -= 1

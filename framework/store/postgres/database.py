@@ -1,4 +1,4 @@
-"""One database, and what the stores in it share: the connections they read through, and how new ones are made.
+"""One database, and what the stores in it share: the connections they read and append over, and how new ones are made.
 
 A connection serves one schema at a time. It remembers which, and its search_path is changed only when it passes from
 one store to another. PostgreSQL looks up the names in a prepared statement anew when the path is another than it was,
@@ -22,6 +22,7 @@ from framework import connections
 from framework.connections import quoted, troubled, unavailable
 from framework.errors import StorageUnavailable
 from framework.policies import LEASE
+from framework.store.postgres.lanes import Lanes
 from framework.store.postgres.listener import Listener
 
 if TYPE_CHECKING:
@@ -81,20 +82,24 @@ class Database:
         listen_dsn: str | None = None,
         transaction_pooler: bool = False,
         max_readers: int = 8,
+        max_appenders: int = 8,
     ) -> None:
         """Connect to *dsn*, whose first host that is a primary is taken where it names several.
 
         With *transaction_pooler*, *dsn* leads through a pooler in transaction mode, such as pgbouncer, behind which
         nothing can be listened to: unless *listen_dsn* leads around it, the log is looked at every second instead. At
-        most *max_readers* statements read at the same time.
+        most *max_readers* statements read at the same time, and at most *max_appenders* batches are appended; more
+        wait for their turn.
         """
         self.dsn = dsn
         self.listen_dsn = listen_dsn if transaction_pooler else listen_dsn or dsn
         """Where the notifications of other nodes come in; None where they cannot."""
         self._transaction_pooler = transaction_pooler
         self._max_readers = max_readers
+        self._max_appenders = max_appenders
         self._pool: asyncpg.Pool[Any] | None = None
         self._callers: asyncpg.Pool[Any] | None = None
+        self._lanes: Lanes | None = None
         self._listener: Listener | None = None
         self._main: asyncio.Task[None] | None = None
         self._users = 0
@@ -105,6 +110,13 @@ class Database:
         if self._listener is None:
             raise StorageUnavailable("no store is open on the database")
         return self._listener
+
+    @property
+    def lanes(self) -> Lanes:
+        """What appends go over."""
+        if self._lanes is None:
+            raise StorageUnavailable("no store is open on the database")
+        return self._lanes
 
     @property
     def callers(self) -> asyncpg.Pool[Any]:
@@ -132,6 +144,7 @@ class Database:
             )
             cache = {"statement_cache_size": 0} if self._transaction_pooler else {}
             self._callers = await connections.create_pool(self.dsn, TRANSACTIONS, **cache)
+            self._lanes = Lanes(self, self._max_appenders)
             self._listener = Listener(self.listen_dsn, self.session)
             # Whoever opens it may not be the task that closes it.
             self._main = asyncio.create_task(self._listener.run(), name="listener")
@@ -142,8 +155,8 @@ class Database:
         self._users -= 1
         if self._users > 0:
             return
-        main, pools = self._main, (self._pool, self._callers)
-        self._pool = self._callers = self._listener = self._main = None
+        main, lanes, pools = self._main, self._lanes, (self._pool, self._callers)
+        self._pool = self._callers = self._lanes = self._listener = self._main = None
         try:
             if main is not None:
                 main.cancel()
@@ -151,6 +164,8 @@ class Database:
                 if not main.cancelled():
                     main.result()  # it never ends by itself: the error that ended it
         finally:
+            if lanes is not None:
+                lanes.close()
             for pool in pools:
                 if pool is not None:
                     pool.terminate()

@@ -1,4 +1,4 @@
-"""One dedicated connection, and the batch that is on its way over it.
+"""One connection to append over, and the batch that is on its way over it.
 
 A lost connection is no answer: its backend may still record what it was sent. So the batch is sent again with the same
 ids, as the next attempt. Whatever the lost backend has recorded by then is found under its ids; what it has not, it
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -22,11 +22,13 @@ from framework.connections import TROUBLE, describe
 from framework.errors import StorageUnavailable
 from framework.policies import HEAD_WAIT_SECONDS, RECONNECT
 from framework.store.postgres.batch import answer, arguments
-from framework.store.postgres.database import Database, StoreConnection
 from framework.store.postgres.queue import AppendQueue
 from framework.store.postgres.statements import APPEND_EVENTS
 from framework.store.postgres.status import LaneStatus, head_sessions
 from framework.store.postgres.unit import Unit
+
+if TYPE_CHECKING:
+    from framework.store.postgres.database import Database, StoreConnection
 
 REPEATED: Final = (*TROUBLE, asyncpg.ObjectNotInPrerequisiteStateError)
 """After these nothing was recorded, and nobody's append is at fault: the head was held too long, for one."""
@@ -53,14 +55,24 @@ class Attempt:
     number: int = 1
 
 
-class Lane:
-    """Sends batch after batch over a connection of its own, and makes a new one when that is lost."""
+@attrs.frozen(eq=False)
+class Log:
+    """What batches are appended to."""
 
-    def __init__(self, queue: AppendQueue, database: Database, schema: str, appended: Callable[[int], None]) -> None:
-        self._queue = queue
+    schema: str
+    queue: AppendQueue
+    """What waits behind them."""
+    appended: Callable[[int], None]
+    """Is told how far the log reaches."""
+
+
+class Lane:
+    """Sends a batch over a connection that it keeps, and makes a new one when that is lost."""
+
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._schema = schema
-        self._appended = appended
+        self.serves: str | None = None
+        """The schema that it appends to, or did last."""
         self._connection: StoreConnection | None = None
         self._sending = 0
         self._trouble: str | None = None
@@ -72,51 +84,52 @@ class Lane:
         pid = None if connection is None or connection.is_closed() else connection.get_server_pid()
         return LaneStatus(pid, self._sending, self._trouble)
 
-    async def run(self) -> None:
-        """Send batch after batch until there is nothing more to come."""
-        try:
-            while batch := await self._queue.next_batch():
-                self._sending = len(batch)
-                try:
-                    await self._deliver(batch, Attempt())
-                finally:
-                    for unit in batch:
-                        unit.give_up("the store is closed")  # those without an answer: only when cancelled
-                    self._queue.settle(batch)
-                    self._sending = 0
-        finally:
-            if self._connection is not None:
-                self._connection.terminate()
-
-    async def _deliver(self, batch: Sequence[Unit], attempt: Attempt) -> None:
+    async def deliver(self, batch: Sequence[Unit], log: Log) -> None:
         """Send *batch* until the database has answered it, or until that takes too long."""
+        if self.serves != log.schema:
+            self.serves, self._trouble = log.schema, None  # which was another's
+        self._sending = len(batch)
+        try:
+            await self._deliver(batch, log, Attempt())
+        except asyncio.CancelledError:
+            self.close()  # what is on its way over it has nobody to hear of it
+            raise
+        finally:
+            self._sending = 0
+
+    def close(self) -> None:
+        """Cut the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def _deliver(self, batch: Sequence[Unit], log: Log, attempt: Attempt) -> None:
         failures = 0
         while batch:
             try:
-                sent = await self._send(batch, attempt)
+                sent = await self._send(batch, log.schema, attempt)
             except StorageUnavailable as error:
                 failures += 1
                 self._trouble = str(error)
-                batch = await self._wait(batch, RECONNECT.delay_s(failures))
+                batch = await self._wait(batch, log.queue, RECONNECT.delay_s(failures))
             except asyncpg.PostgresError as error:
                 # Something that the database does not take is among them: each alone, so that it fails alone.
                 if len(batch) == 1:
                     batch[0].refuse(f"the database refused the append: {describe(error)}")
                 else:
                     for unit in batch:
-                        await self._deliver((unit,), attempt)
+                        await self._deliver((unit,), log, attempt)
                 return
             else:
                 self._trouble = None
                 answer(batch, sent.base, sent.recorded_at, sent.starts, sent.outcomes)
-                self._appended(sent.reached)
+                log.appended(sent.reached)
                 return
 
-    async def _wait(self, batch: Sequence[Unit], wait_s: float) -> Sequence[Unit]:
+    async def _wait(self, batch: Sequence[Unit], queue: AppendQueue, wait_s: float) -> Sequence[Unit]:
         """Give up those whose time is over before the next try, wait for it, and return the others."""
         reason = self._trouble or ""
         next_try = asyncio.get_running_loop().time() + wait_s
-        self._queue.give_up(reason, next_try)
+        queue.give_up(reason, next_try)
         patient = [unit for unit in batch if unit.due > next_try]
         for unit in batch:
             if unit.due <= next_try:
@@ -125,13 +138,13 @@ class Lane:
             await asyncio.sleep(wait_s)
         return patient
 
-    async def _send(self, batch: Sequence[Unit], attempt: Attempt) -> Sent:
+    async def _send(self, batch: Sequence[Unit], schema: str, attempt: Attempt) -> Sent:
         """Send *batch* once; raises `StorageUnavailable` if it is to be sent again."""
         own = await self._connected()
         columns = arguments(batch)
         were_in_doubt = [unit.is_in_doubt for unit in batch]
         try:
-            async with self._database.within(own, self._schema) as connection:
+            async with self._database.within(own, schema) as connection:
                 for unit in batch:
                     unit.is_in_doubt = True
                 (row,) = await connection.fetch(
@@ -152,7 +165,7 @@ class Lane:
         except asyncpg.PostgresError as error:
             _take_back(batch, were_in_doubt)
             if isinstance(error, REPEATED):
-                raise StorageUnavailable(await self._describe(error, own)) from error
+                raise StorageUnavailable(await self._describe(error, own, schema)) from error
             raise
         return Sent(*row)
 
@@ -165,10 +178,10 @@ class Lane:
                 raise StorageUnavailable(f"the database lets nobody in: {describe(error)}") from error
         return self._connection
 
-    async def _describe(self, error: asyncpg.PostgresError, own: StoreConnection) -> str:
+    async def _describe(self, error: asyncpg.PostgresError, own: StoreConnection, schema: str) -> str:
         if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError):
             with suppress(StorageUnavailable, asyncpg.PostgresError):
-                async with self._database.within(own, self._schema) as connection:
+                async with self._database.within(own, schema) as connection:
                     holder, _ = await head_sessions(connection)
                 if holder:
                     return f"the log is held by {holder}"

@@ -6,8 +6,7 @@ first goes first, and an append never overtakes an earlier one to one of its str
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import count
@@ -27,7 +26,6 @@ class AppendQueue:
     """The appends of one store, in the order of their arrival."""
 
     def __init__(self) -> None:
-        self.is_closed = False
         self._arrivals = count()
         self._waiting: list[tuple[int, Unit]] = []
         """A heap, by arrival: what was held back takes its old place again."""
@@ -37,89 +35,31 @@ class AppendQueue:
         """What is held back, by a stream on its way that it waits for."""
         self._claims: dict[str, Counter[str]] = {}
         """For the streams of those held back that write to several: what they wait for. Later ones wait for it too."""
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._takers = 0
-        """Lanes that have nothing on its way, the one that is taking included."""
 
     def __len__(self) -> int:
         """Return how many appends are neither on their way nor answered."""
         return len(self._waiting) + sum(map(len, self._held.values()))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there may be something to take."""
+        return bool(self._waiting)
+
+    @property
+    def due(self) -> float:
+        """When the one that waits longest is to have its answer, by the loop's time."""
+        return self._waiting[0][1].due
+
     def put(self, unit: Unit) -> None:
         """Take *unit* in."""
         heappush(self._waiting, (next(self._arrivals), unit))
-        self._wake()
 
-    def close(self) -> None:
-        """Let those who take from here end when nothing is left."""
-        self.is_closed = True
-        while self._idle:
-            self._wake()
-
-    async def next_batch(self) -> Sequence[Unit]:
-        """Return what waits, as much as goes together; nothing once closed and empty. Give it back to `settle`."""
-        self._takers += 1
-        try:
-            while True:
-                if batch := self._take():
-                    return batch
-                if self.is_closed and not self._held:
-                    return ()
-                await self._turn()
-        finally:
-            self._takers -= 1
-            if self._waiting:
-                self._wake()  # what is left, by its share or by a cancellation, is another's
-
-    async def _turn(self) -> None:
-        """Return when there may be something to take."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.append(turn)
-        try:
-            await turn
-        finally:
-            if turn in self._idle:
-                self._idle.remove(turn)
-
-    def settle(self, batch: Sequence[Unit]) -> None:
-        """Let go of what was held back behind *batch*."""
-        for unit in batch:
-            for stream in unit.streams:
-                self._on_their_way.discard(stream)
-                for place in self._held.pop(stream, ()):
-                    self._unclaim(place[1], stream)
-                    heappush(self._waiting, place)
-        self._wake()
-        if self.is_closed:
-            self._wake()
-
-    def give_up(self, reason: str, until: float) -> None:
-        """Tell those who wait, and should have had an answer at the moment *until*, that the database is away."""
-        while self._waiting and self._waiting[0][1].due <= until:
-            heappop(self._waiting)[1].give_up(reason)
-
-    def clear(self, reason: str) -> None:
-        """Tell everyone that the database will not be asked, and forget them."""
-        for places in (self._waiting, *self._held.values()):
-            for _, unit in places:
-                unit.give_up(reason)
-        self._waiting.clear()
-        self._held.clear()
-        self._claims.clear()
-
-    def _wake(self) -> None:
-        while self._idle:
-            turn = self._idle.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-    def _take(self) -> list[Unit]:
-        """Remove from what waits as much as may be sent now. No `await` from here until its streams are marked."""
+    def take(self, takers: int) -> Sequence[Unit]:
+        """Return of what waits as much as goes together, for one of *takers* batches; give it back to `settle`."""
         batch: list[Unit] = []
         events = size = 0
         # All in one batch would leave the program idle while the database works, and the database idle after that.
-        share = max(SMALLEST_SHARE, -(-len(self._waiting) // max(self._takers, 1)))
+        share = max(SMALLEST_SHARE, -(-len(self._waiting) // takers))
         leaves: dict[str, int | None] = {}
         """The version that a stream will have after the batch so far, None where that is not known."""
         while self._waiting:
@@ -143,6 +83,29 @@ class AppendQueue:
             size += unit.size
         self._on_their_way.update(leaves)
         return batch
+
+    def settle(self, batch: Sequence[Unit]) -> None:
+        """Let go of what was held back behind *batch*."""
+        for unit in batch:
+            for stream in unit.streams:
+                self._on_their_way.discard(stream)
+                for place in self._held.pop(stream, ()):
+                    self._unclaim(place[1], stream)
+                    heappush(self._waiting, place)
+
+    def give_up(self, reason: str, until: float) -> None:
+        """Tell those who wait, and should have had an answer at the moment *until*, that the database is away."""
+        while self._waiting and self._waiting[0][1].due <= until:
+            heappop(self._waiting)[1].give_up(reason)
+
+    def clear(self, reason: str) -> None:
+        """Tell everyone that the database will not be asked, and forget them."""
+        for places in (self._waiting, *self._held.values()):
+            for _, unit in places:
+                unit.give_up(reason)
+        self._waiting.clear()
+        self._held.clear()
+        self._claims.clear()
 
     def _held_by(self, unit: Unit, leaves: dict[str, int | None]) -> str | None:
         """Return the stream that *unit* has to wait for."""

@@ -35,7 +35,7 @@ class Session:
 
 @attrs.frozen
 class LaneStatus:
-    """One of the connections that appends go over."""
+    """One of the connections that appends go over, as long as no other store borrows it."""
 
     pid: int | None
     """Of its backend; None while it has no connection."""

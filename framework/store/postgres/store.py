@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -57,8 +56,9 @@ PRUNED_AT_ONCE: Final = 10_000
 class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
     """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
 
-    Reads go through a pool; appends have connections of their own, since one that waits for reads to finish would make
-    every writer wait. Opening it creates the tables, or migrates them.
+    Reads go through a pool; appends have other connections, since one that waits for reads to finish would make every
+    writer wait. Opening it creates the tables, or migrates them. While nothing is asked of it, it holds no connection
+    and no task: only its `Database` does, for all stores on it.
     """
 
     def __init__(
@@ -87,7 +87,6 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         self._reader: StreamReader | None = None
         self._surroundings = Surroundings(schema, hold_at_most, self._transaction)
         self._log_id: UUID | None = None
-        self._main: asyncio.Task[None] | None = None
 
     @property
     def log_id(self) -> UUID:
@@ -130,34 +129,26 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             raise
         self._log_id = head["log_id"]
         self._head = self._database.listener.enter(self._schema, head["position"])
-        self._appender = Appender(self._database, self._schema, self._give_up_after_s, self._head.appended)
+        self._appender = Appender(self._database.lanes, self._schema, self._give_up_after_s, self._head.appended)
         self._reader = StreamReader(self._fetch)
-        self._main = asyncio.create_task(self._run(self._appender, self._reader), name=f"event store {self._schema}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Finish the appends that were accepted, and close all connections."""
-        if self._appender is not None:
-            self._appender.close()
-        if self._head is not None:
-            self._head.close()
         try:
-            if self._main is not None:
-                await self._main
+            async with AsyncExitStack() as closing:
+                closing.push_async_callback(self._database.close)
+                if self._head is not None:
+                    closing.callback(self._database.listener.leave, self._head)
+                    self._head.close()
+                if self._reader is not None:
+                    closing.push_async_callback(self._reader.close)
+                if self._appender is not None:
+                    closing.push_async_callback(self._appender.close)
         finally:
-            if self._head is not None:
-                self._database.listener.leave(self._head)
-            self._main = self._appender = self._reader = self._head = None
-            await self._database.close()
-
-    async def _run(self, appender: Appender, reader: StreamReader) -> None:
-        """Own the tasks of the store: whoever entered it may not be the task that leaves it."""
-        async with asyncio.TaskGroup() as parts:
-            reading = parts.create_task(reader.run(), name="stream reader")
-            await appender.run()
-            reading.cancel()
+            self._appender = self._reader = self._head = None
 
     # The log -----------------------------------------------------------------------------------------
 
@@ -199,7 +190,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             head=row["position"],
             holder=holder,
             waiting=waiting,
-            lanes=self._appender.lanes,
+            lanes=self._database.lanes.status(self._schema),
             queued=self._appender.queued,
             readers=self._database.readers,
             idle_readers=self._database.idle_readers,
@@ -310,7 +301,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             raise InvalidRequest(f"the database cannot hold this, nor be asked for it: {describe(error)}") from error
 
     def _session(self) -> AbstractAsyncContextManager[Connection]:
-        if self._main is None:
+        if self._appender is None:
             raise StorageUnavailable("the store is not open")
         return self._database.session(self._schema)
 

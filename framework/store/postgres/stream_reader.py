@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from typing import Any, Final
 
 import asyncpg
@@ -20,6 +21,7 @@ from framework.store.postgres.reading import open_stream, records, records_behin
 from framework.store.postgres.statements import READ_STREAM, READ_STREAMS
 from framework.store.protocol import StoredEvent
 from framework.store.validation import HIGHEST, within
+from framework.tasks import Tasks
 
 LANES: Final = 2
 """Groups on their way at once."""
@@ -56,9 +58,9 @@ class StreamReader:
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
         self._waiting: deque[Read] = deque()
-        self._lanes: asyncio.TaskGroup | None = None
-        """Entered only by `run`; what is asked for before that waits."""
+        self._tasks = Tasks()
         self._under_way = 0
+        """Groups: counted here, since a task that has read its last is not over in the same step."""
 
     async def read(self, stream: str, *, after: int, until: int | None, limit: int) -> Sequence[StoredEvent]:
         """Return at most *limit* events of *stream* in order. Cancellation withdraws the read."""
@@ -72,16 +74,17 @@ class StreamReader:
         rows = await self._fetch(READ_STREAM, stream, events[-1].version, limit - FIRST_LOOK, end)
         return events + open_stream(stream, records(rows))
 
-    async def run(self) -> None:
-        """Own the groups under way until cancelled; those who wait then are told that the store is closed."""
-        async with asyncio.TaskGroup() as self._lanes:
-            self._begin()
-            await asyncio.get_running_loop().create_future()
+    async def close(self) -> None:
+        """Break off what is under way: those who wait are told that the store is closed."""
+        try:
+            await self._tasks.end()
+        finally:
+            self._fail(self._waiting)
 
     def _begin(self) -> None:
-        if self._lanes is not None and self._waiting and self._under_way < LANES:
+        if self._waiting and self._under_way < LANES:
             self._under_way += 1
-            self._lanes.create_task(self._serve(), name="group read")
+            _ = self._tasks.start("group read", self._serve, context=Context())
 
     async def _serve(self) -> None:
         group: list[Read] = []
@@ -90,8 +93,12 @@ class StreamReader:
                 await self._read_together(group)
         finally:
             self._under_way -= 1
-            for read in (*group, *self._waiting):  # there are some only when this was cancelled
-                read.fail(StorageUnavailable("the store is closed"))
+            self._fail(group)  # there are some only when this was cancelled
+
+    @staticmethod
+    def _fail(reads: Iterable[Read]) -> None:
+        for read in reads:
+            read.fail(StorageUnavailable("the store is closed"))
 
     def _take(self) -> list[Read]:
         group: list[Read] = []

@@ -14,7 +14,7 @@ import asyncpg
 
 from framework import PostgresEventStore
 from framework.store.postgres import listener
-from framework.store.postgres.appender import LANES
+from framework.store.postgres.appender import AT_ONCE
 from framework.store.protocol import Appended, EventStore, NewEvent, StreamWrite
 from framework.testing import eventually
 
@@ -32,10 +32,8 @@ def write(stream: str, expected: int, *events: NewEvent) -> StreamWrite:
 
 def cut(store: PostgresEventStore, pid: int) -> None:
     """Cut the socket of the lane that backend *pid* serves. The backend does not notice while it waits for a lock."""
-    assert store._appender is not None
-    (connection,) = [
-        lane._connection for lane in store._appender._lanes if lane._connection is not None and lane.status.pid == pid
-    ]
+    lanes = store._database.lanes._all
+    (connection,) = [lane._connection for lane in lanes if lane._connection is not None and lane.status.pid == pid]
     connection.terminate()
 
 
@@ -69,7 +67,7 @@ class Hands:
     async def occupy(self, store: EventStore) -> list[asyncio.Task[tuple[Appended, ...]]]:
         """Have an append of *store* wait in each lane, so that what comes next gathers in one batch."""
         appends: list[asyncio.Task[tuple[Appended, ...]]] = []
-        for number in range(LANES):
+        for number in range(AT_ONCE):
             appends.append(asyncio.create_task(_append(store, f"ahead-{number}")))
             await self.waiting_appends(number + 1)
         return appends

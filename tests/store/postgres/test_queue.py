@@ -1,6 +1,4 @@
 """Who goes with whom, and when: the queue that group commit takes its batches from."""
-# pyright: reportPrivateUsage=false
-# A test may look where users may not.
 
 from __future__ import annotations
 
@@ -22,12 +20,6 @@ def unit(*streams: str, expected: int = Expected.ANY) -> Unit:
     return Unit.of([write(stream, expected) for stream in streams], [])
 
 
-async def batch_of(queue: AppendQueue) -> Sequence[Unit]:
-    """Take the next batch, which is there already."""
-    async with asyncio.timeout(1):
-        return await queue.next_batch()
-
-
 def put(queue: AppendQueue, *units: Unit) -> None:
     for each in units:
         queue.put(each)
@@ -38,73 +30,65 @@ async def test_what_waits_goes_together_in_the_order_of_its_arrival() -> None:
     units = [unit(stream) for stream in "abcab"]
     put(queue, *units)
 
-    assert await batch_of(queue) == units
+    assert queue.take(1) == units
 
 
 async def test_an_append_waits_for_the_batch_that_its_stream_is_in() -> None:
     queue = AppendQueue()
     first, second, other = unit("a"), unit("a"), unit("b")
     put(queue, first)
-    on_its_way = await batch_of(queue)
+    on_its_way = queue.take(1)
     put(queue, second, other)
 
-    assert await batch_of(queue) == [other]
+    assert queue.take(1) == [other]
     queue.settle(on_its_way)
 
-    assert await batch_of(queue) == [second]
+    assert queue.take(1) == [second]
 
 
 async def test_an_append_to_several_streams_is_not_overtaken_at_one_it_does_not_wait_for() -> None:
     queue = AppendQueue()
     both, later, latest = unit("a", "b"), unit("b"), unit("b", "c")
     put(queue, unit("a"))
-    on_its_way = await batch_of(queue)
+    on_its_way = queue.take(1)
     put(queue, both, later, latest, unit("d"))
 
-    assert [list(each.streams) for each in await batch_of(queue)] == [["d"]]
+    assert [list(each.streams) for each in queue.take(1)] == [["d"]]
     queue.settle(on_its_way)
 
-    assert await batch_of(queue) == [both, later, latest]
+    assert queue.take(1) == [both, later, latest]
 
 
 async def test_what_was_held_back_goes_before_what_came_later() -> None:
     queue = AppendQueue()
     put(queue, unit("a"))
-    on_its_way = await batch_of(queue)
+    on_its_way = queue.take(1)
     held = [unit("a") for _ in range(3)]
     put(queue, *held)
-    assert not queue._take()
+    assert not queue.take(1)
     later = [unit("b", "a"), unit("c")]
     put(queue, *later)
 
     queue.settle(on_its_way)
 
-    assert await batch_of(queue) == [*held, *later]
+    assert queue.take(1) == [*held, *later]
 
 
-async def test_lanes_that_are_free_share_what_waits() -> None:
+async def test_those_who_are_free_to_take_share_what_waits() -> None:
     queue = AppendQueue()
     waiting = [unit(str(number)) for number in range(2 * SMALLEST_SHARE)]
-    lanes = [asyncio.ensure_future(queue.next_batch()) for _ in range(2)]
-    await asyncio.sleep(0)
-
     put(queue, *waiting)
 
-    assert await asyncio.gather(*lanes) == [waiting[:SMALLEST_SHARE], waiting[SMALLEST_SHARE:]]
+    assert queue.take(2) == waiting[:SMALLEST_SHARE]
+    assert queue.take(1) == waiting[SMALLEST_SHARE:]
 
 
-async def test_a_few_are_not_shared_and_one_free_lane_takes_all() -> None:
+async def test_a_few_are_not_shared() -> None:
     queue = AppendQueue()
     few = [unit(str(number)) for number in range(SMALLEST_SHARE)]
-    lanes = [asyncio.ensure_future(queue.next_batch()) for _ in range(2)]
-    await asyncio.sleep(0)
-
     put(queue, *few)
-    assert await lanes[0] == few
-    many = [unit(f"later-{number}") for number in range(2 * SMALLEST_SHARE)]
-    put(queue, *many)
 
-    assert await lanes[1] == many
+    assert queue.take(2) == few
 
 
 @settings(max_examples=300, deadline=None)
@@ -118,7 +102,7 @@ def test_no_append_overtakes_another_and_none_is_left(steps: list[list[str] | in
 
         def turn(lane: int) -> None:
             queue.settle(lanes[lane])
-            lanes[lane] = batch = queue._take()
+            lanes[lane] = batch = queue.take(1)
             left.extend(batch)
             in_both = {s for each in lanes[0] for s in each.streams} & {s for each in lanes[1] for s in each.streams}
             assert not in_both, "two to one stream race each other"
@@ -146,11 +130,11 @@ async def test_a_second_exact_version_shares_a_batch_only_if_it_builds_on_the_fi
     first, next_, stale, behind = (unit("a", expected=version) for version in (3, 4, 4, 5))
     put(queue, first, next_, stale, behind)
 
-    batch = await batch_of(queue)
+    batch = queue.take(1)
     assert batch == [first, next_]
     queue.settle(batch)
 
-    assert await batch_of(queue) == [stale, behind]
+    assert queue.take(1) == [stale, behind]
 
 
 async def test_those_who_leave_the_version_open_share_a_batch() -> None:
@@ -158,7 +142,7 @@ async def test_those_who_leave_the_version_open_share_a_batch() -> None:
     units = [unit("a", expected=expected) for expected in (3, Expected.ANY, Expected.STREAM_EXISTS, Expected.ANY)]
     put(queue, *units)
 
-    assert await batch_of(queue) == units
+    assert queue.take(1) == units
 
 
 async def test_an_exact_version_after_an_open_one_goes_in_the_next_batch() -> None:
@@ -166,15 +150,15 @@ async def test_an_exact_version_after_an_open_one_goes_in_the_next_batch() -> No
     opened, exact = unit("a"), unit("a", expected=1)
     put(queue, opened, exact)
 
-    assert await batch_of(queue) == [opened]
+    assert queue.take(1) == [opened]
 
 
 async def test_a_batch_is_bounded_by_its_events() -> None:
     queue = AppendQueue()
     put(queue, *[unit(str(number)) for number in range(BATCH_EVENTS + 1)])
 
-    assert len(await batch_of(queue)) == BATCH_EVENTS
-    assert len(await batch_of(queue)) == 1
+    assert len(queue.take(1)) == BATCH_EVENTS
+    assert len(queue.take(1)) == 1
 
 
 async def test_a_batch_is_bounded_by_its_bytes() -> None:
@@ -182,7 +166,7 @@ async def test_a_batch_is_bounded_by_its_bytes() -> None:
     half = event(b'"' + b"x" * (BATCH_BYTES // 2) + b'"')
     put(queue, *[Unit.of([write(stream, 0, half._replace(event_id=event().event_id))], []) for stream in "abc"])
 
-    assert [list(each.streams) for each in await batch_of(queue)] == [["a"]]
+    assert [list(each.streams) for each in queue.take(1)] == [["a"]]
 
 
 async def test_an_append_larger_than_a_batch_goes_alone() -> None:
@@ -191,8 +175,8 @@ async def test_an_append_larger_than_a_batch_goes_alone() -> None:
     small = unit("small")
     put(queue, large, small)
 
-    assert await batch_of(queue) == [large]
-    assert await batch_of(queue) == [small]
+    assert queue.take(1) == [large]
+    assert queue.take(1) == [small]
 
 
 async def test_who_was_cancelled_while_waiting_is_left_out() -> None:
@@ -201,20 +185,7 @@ async def test_who_was_cancelled_while_waiting_is_left_out() -> None:
     put(queue, withdrawn, other)
     withdrawn.answer.cancel()
 
-    assert await batch_of(queue) == [other]
-
-
-async def test_a_lane_that_is_cancelled_in_its_turn_leaves_it_to_another() -> None:
-    queue = AppendQueue()
-    lanes = [asyncio.ensure_future(queue.next_batch()) for _ in range(2)]
-    await asyncio.sleep(0)
-    queue.put(unit("a"))
-
-    lanes[0].cancel()
-
-    async with asyncio.timeout(1):
-        assert len(await lanes[1]) == 1
-    await asyncio.wait(lanes)
+    assert queue.take(1) == [other]
 
 
 async def test_what_is_overdue_is_given_up_oldest_first() -> None:
@@ -225,4 +196,4 @@ async def test_what_is_overdue_is_given_up_oldest_first() -> None:
     queue.give_up("the database is away", asyncio.get_running_loop().time())
 
     assert overdue.answer.done()
-    assert await batch_of(queue) == [patient]
+    assert queue.take(1) == [patient]

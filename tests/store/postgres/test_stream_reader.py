@@ -49,13 +49,8 @@ async def watched(store: PostgresEventStore, dsn: str) -> AsyncIterator[Watched]
     await database.close()
 
 
-async def running(reader: StreamReader, *reads: Awaitable[Any]) -> list[Any]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(reader.run())
-        try:
-            return await asyncio.gather(*reads, return_exceptions=True)
-        finally:
-            task.cancel()
+async def together(*reads: Awaitable[Any]) -> list[Any]:
+    return await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def test_what_waits_while_others_are_under_way_is_read_together(
@@ -64,19 +59,16 @@ async def test_what_waits_while_others_are_under_way_is_read_together(
     for name in ("a", "b"):
         await write(store, name, *new_events(2))
     reader = StreamReader(watched)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(reader.run())
-        first: list[asyncio.Future[list[int]]] = []
-        for _ in range(LANES):
-            first.append(asyncio.ensure_future(versions(reader, "a")))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        later = [asyncio.ensure_future(versions(reader, name, after=1)) for name in ("a", "b", "c")]
+    first: list[asyncio.Future[list[int]]] = []
+    for _ in range(LANES):
+        first.append(asyncio.ensure_future(versions(reader, "a")))
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    later = [asyncio.ensure_future(versions(reader, name, after=1)) for name in ("a", "b", "c")]
+    await asyncio.sleep(0)
 
-        watched.gate.set()
-        await asyncio.gather(*first, *later)
-        task.cancel()
+    watched.gate.set()
+    await asyncio.gather(*first, *later)
 
     assert [each.result() for each in first] == [[1, 2]] * LANES
     assert [each.result() for each in later] == [[2], [2], []]
@@ -87,7 +79,7 @@ async def test_a_group_has_a_size(watched: Watched) -> None:
     watched.gate.set()
     reader = StreamReader(watched)
 
-    await running(reader, *(versions(reader, f"s{number}") for number in range(TOGETHER + 1)))
+    await together(*(versions(reader, f"s{number}") for number in range(TOGETHER + 1)))
 
     assert [count for _, count in watched.statements] == [TOGETHER, 1]
 
@@ -97,8 +89,7 @@ async def test_the_rest_of_a_long_stream_is_read_alone(store: PostgresEventStore
     watched.gate.set()
     reader = StreamReader(watched)
 
-    all_of_it, up_to_the_look, a_few = await running(
-        reader,
+    all_of_it, up_to_the_look, a_few = await together(
         versions(reader, "long"),
         versions(reader, "long", limit=FIRST_LOOK),
         versions(reader, "long", limit=3),
@@ -115,8 +106,8 @@ async def test_a_name_the_database_does_not_take_fails_alone(store: PostgresEven
     watched.gate.set()
     reader = StreamReader(watched)
 
-    before, refused, unreadable, after = await running(
-        reader, *(versions(reader, name) for name in ("a", "nul\0", "lone\ud800", "a"))
+    before, refused, unreadable, after = await together(
+        *(versions(reader, name) for name in ("a", "nul\0", "lone\ud800", "a"))
     )
 
     assert (before, after) == ([1], [1])
@@ -132,23 +123,21 @@ async def test_a_read_that_is_cancelled_is_withdrawn(watched: Watched) -> None:
     gone.cancel()
     await asyncio.sleep(0)
 
-    await running(reader, versions(reader, "b"))
+    await together(versions(reader, "b"))
 
     assert watched.statements == [(READ_STREAMS, 1)]
 
 
 async def test_nobody_is_left_waiting_when_the_store_closes(watched: Watched) -> None:
     reader = StreamReader(watched)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(reader.run())
-        reads: list[asyncio.Future[list[int]]] = []
-        for number in range(LANES + 2):
-            reads.append(asyncio.ensure_future(versions(reader, f"s{number}")))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        assert len(watched.statements) == LANES
+    reads: list[asyncio.Future[list[int]]] = []
+    for number in range(LANES + 2):
+        reads.append(asyncio.ensure_future(versions(reader, f"s{number}")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(watched.statements) == LANES
 
-        task.cancel()
+    await reader.close()
 
-    for outcome in await asyncio.gather(*reads, return_exceptions=True):
+    for outcome in await together(*reads):
         assert isinstance(outcome, StorageUnavailable)
