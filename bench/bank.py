@@ -9,7 +9,7 @@ from uuid import UUID
 
 import attrs
 
-from framework import Aggregate, Application, Router
+from framework import Aggregate, Application, Router, SnapshotEvery
 from framework.clock import new_id, now
 from framework.store.protocol import EventStore
 
@@ -91,8 +91,8 @@ def deposited() -> MoneyDeposited:
     return MoneyDeposited(new_id(), AMOUNT, now(), REFERENCE)
 
 
-def bank(store: EventStore) -> Application:
+def bank(store: EventStore, snapshots: SnapshotEvery | None = None) -> Application:
     """Return a bank over *store*."""
     router = Router()
-    router.register(Account, identity="account_id", prefix="account-")
+    router.register(Account, identity="account_id", prefix="account-", snapshots=snapshots)
     return Application(store=store, router=router)

@@ -10,7 +10,7 @@ from bench import bare
 from bench.append import Events, opened
 from bench.bank import AMOUNT, Account, AccountOpened, MoneyDeposited, bank
 from bench.harness import Bench, Row, Run, Sample, Sides, alone, at_least, at_most, check, repeatedly
-from framework import PostgresEventStore
+from framework import Application, PostgresEventStore, SnapshotEvery
 from framework.codec import Codec
 from framework.evolution import EventTypes
 from framework.journal import Journal
@@ -23,10 +23,13 @@ PAGES: Final = (1_000, 5_000)
 
 ACCOUNT: Final = "a"
 
+AFTER_SNAPSHOT: Final = 50
+"""Events of the stream that its snapshot does not hold."""
 
-async def fill(store: PostgresEventStore, streams: Sequence[str], each: int) -> None:
-    """Append *each* events to every one of *streams*."""
-    events, written = Events(), 0
+
+async def fill(store: PostgresEventStore, streams: Sequence[str], each: int, *, there: int = 0) -> None:
+    """Append events to every one of *streams*, of which there are so many already, until there are *each*."""
+    events, written = Events(), there
     while written < each:
         number = min(1_000, each - written)
         for stream in streams:
@@ -122,6 +125,28 @@ async def _cold_load(bench: Bench) -> AsyncGenerator[Sides, None]:
             yield Sides(lambda seconds: alone(seconds, load), {_by(page): theirs(page) for page in PAGES})
 
 
+@asynccontextmanager
+async def _cold_load_snapshot(bench: Bench) -> AsyncGenerator[Sides, None]:
+    async with bench.schema() as schema:
+        stores = [PostgresEventStore(bench.dsn, schema=schema) for _ in range(2)]
+        # Saved by hand, and never by itself.
+        async with bank(stores[0], SnapshotEvery(STREAM)) as shortened, bank(stores[1]) as whole:
+            stream = f"account-{ACCOUNT}"
+            number = bench.count(STREAM)
+            saved = max(number - AFTER_SNAPSHOT, 1)
+            await fill(stores[0], [stream], saved)
+            check("version saved", await shortened.snapshot(Account, ACCOUNT), saved)
+            await fill(stores[0], [stream], number, there=saved)
+
+            def loading(application: Application) -> Run:
+                async def load(_: int, __: int) -> None:
+                    check("balance", (await application.state(Account, ACCOUNT)).balance, AMOUNT * number)
+
+                return lambda seconds: alone(seconds, load)
+
+            yield Sides(loading(shortened), {"without a snapshot": loading(whole)})
+
+
 def _by(page: int) -> str:
     return f"bare asyncpg and JSON, pages of {page:,}"
 
@@ -130,4 +155,5 @@ ROWS: Final[Sequence[Row]] = (
     Row("read_log", "events/s", at_least(0.4), _read_log),
     Row("read_stream", "events/s", at_least(0.4), _read_stream),
     Row("cold_load", "ms", at_most(2.5), _cold_load),
+    Row("cold_load_snapshot", "ms", at_most(0.1), _cold_load_snapshot),
 )

@@ -6,7 +6,7 @@ from framework.errors import CommandRejected, FrameworkError
 from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.middleware import CommandContext, Middleware, Next
-from framework.policies import Backoff, Lifespan
+from framework.policies import Backoff, Lifespan, SnapshotEvery
 from framework.process_manager import Continue, ProcessManager, Start, Stop
 from framework.projector import Connection, Projector
 from framework.router import Router
@@ -35,6 +35,7 @@ __all__ = [
     "Projector",
     "Recorded",
     "Router",
+    "SnapshotEvery",
     "Start",
     "Stop",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID, uuid5
@@ -15,7 +15,14 @@ from framework.aggregate import Aggregate
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.codec import Codec
 from framework.contracts import handler_name, message_types
-from framework.errors import ConfigurationError, DuplicateName, NoReadDatabase, NotRunning, UnknownCommand
+from framework.errors import (
+    ConfigurationError,
+    DuplicateName,
+    InvalidOption,
+    NoReadDatabase,
+    NotRunning,
+    UnknownCommand,
+)
 from framework.evolution import EventTypes
 from framework.handler import EventHandler
 from framework.journal import Journal, Unreadable
@@ -84,6 +91,9 @@ class Application:
         types = EventTypes(_declared_events(router, started, projectors, handlers))
         for event in types.classes.values():
             codec.check(event)
+        for registration in router.aggregates.values():
+            if registration.snapshots is not None:
+                codec.check(registration.aggregate)
         self._wiring = Wiring(
             router=router,
             journal=Journal(store, codec, types),
@@ -304,24 +314,43 @@ class Application:
             raise UnknownCommand(cls)
         return parse_command(self._wiring.journal.codec, cls, document)
 
-    async def state(self, aggregate: type[A], identity: object, *, version: int | None = None) -> A:
-        """Return the state of the *aggregate* called *identity*, as the log has it.
+    async def state(
+        self, aggregate: type[A], identity: object, *, version: int | None = None, at: datetime | None = None
+    ) -> A:
+        """Return the state of the *aggregate* called *identity*, as the log has it; nothing of it stays in memory.
 
-        With *version*, its state as it was at that version. Of one that nobody has heard of, the initial state.
+        With *version*, its state as it was at that version, or as it is if it has not come so far; with *at*, a moment
+        with a time zone, as it was then. Of one that nobody has heard of, the initial state. Raises `InvalidOption` for
+        both at once, `InvalidIdentity`, `InvalidRequest`, `StreamDeleted`, `StorageUnavailable`, and what makes an
+        event unreadable.
         """
         registration = self._wiring.router.registration(aggregate)
-        self._alive()
-        journal, page = self._wiring.journal, self._wiring.defaults.page
+        engine = self._alive()
         stream = registration.stream_of(identity)
-        state: A = registration.initial  # type: ignore[assignment]  # what is registered for a class is one of it
-        after = 0
-        while True:
-            stored = await journal.read_stream(stream, after=after, until=version, limit=page)
-            state = state.fold(map(journal.decode, stored))
-            if len(stored) < page:
-                break
-            after = stored[-1].version
+        if at is not None:
+            if version is not None:
+                raise InvalidOption("a state is asked for at a version and at a moment: give one of them")
+            version = await self._wiring.journal.store.version_at(stream, at)
+        state: A = (await engine.states.load(stream, registration, until=version)).state  # type: ignore[assignment]  # what is registered for a class is one of it
         return state
+
+    async def snapshot(self, aggregate: type[Aggregate[Any, Any]], identity: object) -> int:
+        """Save the present state of the *aggregate* called *identity*, and return its version.
+
+        Of one that has no events nothing is saved, and 0 returned. Raises `ConfigurationError` if it is registered
+        without snapshots, since nobody would read it, and as `state` does.
+        """
+        registration = self._wiring.router.registration(aggregate)
+        every = registration.snapshots
+        if every is None:
+            name = aggregate.__name__
+            raise ConfigurationError(f"{name} has no snapshots: register it with snapshots=SnapshotEvery(…)")
+        engine = self._alive()
+        stream = registration.stream_of(identity)
+        folded = await engine.states.load(stream, registration)
+        if folded.version:
+            await engine.states.snapshots.save(stream, registration, every, folded)
+        return folded.version
 
     @overload
     def events(

@@ -87,6 +87,16 @@ class Codec:
             raise UndecodablePayload(self._faults(cls, document, error)) from error
         return value
 
+    def decode_exactly(self, cls: type[T], document: bytes) -> T:
+        """Return the value of *cls* that *document* holds, as `encode` would write it today and no other.
+
+        Raises a `CodecError`; for a document that lacks a field, too, or has one more.
+        """
+        value = self.decode(cls, document)
+        if msgspec.json.decode(self.encode(value)) != msgspec.json.decode(document):
+            raise UndecodablePayload(f"{cls.__name__}: the payload is of other fields than the class")
+        return value
+
     def from_plain(self, declared: Any, plain: Any) -> Any:
         """Return the value of the type *declared* that *plain*, read from JSON, stands for.
 

@@ -58,6 +58,23 @@ class Lifespan:
         return self.idle_after if given is None else given
 
 
+def _one_or_more(_: object, field: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"a snapshot with {field.name}={value}: give 1 or more, or snapshots=None for none")
+
+
+@attrs.frozen
+class SnapshotEvery:
+    """A snapshot of an aggregate's state every so many events: a shortcut for loading it, and never needed."""
+
+    events: int = attrs.field(validator=_one_or_more)
+    version: int = attrs.field(default=1, validator=_one_or_more)
+    """Of what the state means: count it up when `apply` makes another state of the same events.
+
+    Snapshots of other versions are passed over. A changed field is found out without it.
+    """
+
+
 @attrs.frozen
 class Options:
     """How commands are dispatched; None leaves it open.

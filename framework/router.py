@@ -19,7 +19,7 @@ from framework.errors import (
 )
 from framework.identity import can_be_named, stream_name
 from framework.messages import Consistency, Metadata
-from framework.policies import Lifespan, Options
+from framework.policies import Lifespan, Options, SnapshotEvery
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
 C = TypeVar("C")
@@ -44,6 +44,13 @@ class Registration:
     initial: Aggregate[Any, Any]
     """The state before the first event."""
     options: Options
+    snapshots: SnapshotEvery | None
+    """When a state is saved; None where none is, and none is read."""
+
+    @property
+    def state_type(self) -> str:
+        """The name that snapshots are kept under."""
+        return self.aggregate.__name__
 
     def stream_of(self, identity: object) -> str:
         """Return the stream of the aggregate called *identity*; raises `InvalidIdentity`."""
@@ -92,6 +99,7 @@ class Router:
         consistency: Waiting | None = None,
         retry: int | None = None,
         lifespan: Lifespan | None = None,
+        snapshots: SnapshotEvery | None = None,
     ) -> None:
         """Send every command that *aggregate* declares to it.
 
@@ -102,7 +110,8 @@ class Router:
 
         *timeout*, *consistency* and *retry* are what `Application.dispatch` takes, and *lifespan* is how long the
         aggregate stays in memory; they hold for this aggregate's commands where neither the command nor the call says
-        otherwise.
+        otherwise. With *snapshots* its state is saved now and then, and loaded from there; the codec must hold its
+        fields.
 
         Raises `InvalidContract`, `CommandAlreadyRegistered`, `MissingIdentity` or `ConfigurationError`; the router is
         then as it was.
@@ -119,6 +128,7 @@ class Router:
             events=frozenset(message_types(aggregate, Aggregate, 1)),
             initial=initial_state(aggregate),
             options=_options(name, timeout, consistency, retry, lifespan),
+            snapshots=snapshots,
         )
         routes = [
             Route(

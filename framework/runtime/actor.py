@@ -43,6 +43,8 @@ from framework.policies import CONFLICT, Defaults
 from framework.refusals import decode_refusal, encode_refusal
 from framework.router import Registration, Route
 from framework.runtime.mailbox import Mailbox
+from framework.runtime.snapshots import Folded
+from framework.runtime.states import States
 from framework.runtime.watch import UNWATCHED, Caller, Watch
 from framework.store.protocol import Expected, NewEvent, Receipt
 
@@ -146,6 +148,7 @@ class Actor:
         stream: str,
         registration: Registration,
         journal: Journal,
+        states: States,
         clock: Clock,
         defaults: Defaults,
         watch: Watch,
@@ -154,12 +157,15 @@ class Actor:
         self.mailbox: Mailbox[Request] = Mailbox(defaults.mailbox_limit)
         self.registration = registration
         self._journal = journal
+        self._states = states
         self._clock = clock
         self._defaults = defaults
         self._watch = watch
         self._state = registration.initial
-        self._version = 0
-        self._position = 0
+        self._version: int = 0
+        self._position: int = 0
+        self._saved = 0
+        """The version of its latest snapshot, as far as it knows."""
         self._is_retiring = False
         self._has_ended = False
         self._idle_after = (registration.options.lifespan or defaults.lifespan).idle_after
@@ -329,11 +335,12 @@ class Actor:
         return others
 
     async def load(self, callers: Sequence[Caller]) -> None:
-        """Fold the log, which *callers* wait for, if nothing of it is folded yet."""
+        """Take over what the log holds, which *callers* wait for, if nothing of it is taken over yet."""
         if not self._version:
             with self._watch.rehydrating(self.registration.aggregate, self.stream, callers) as folded:
-                await self.catch_up()
-                folded(self._version)
+                found = await self._states.load(self.stream, self.registration)
+                self._state, self._version, self._position, self._saved = found
+                folded(self._version - self._saved)
 
     async def commit(self, round_: Round, first: int) -> None:
         """Take over the state of a round whose events lie behind position *first*, and answer its commands."""
@@ -341,6 +348,7 @@ class Actor:
         self._state, self._version = round_.state, round_.version
         if round_.events:
             self._position = first + len(round_.events)
+            self._offer_snapshot()
         failed = [d for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]
         faults = [request for decision in failed for request in (decision.request, *decision.repeats)]
         if repeats := [request.command_id for request in faults if request.digest is not None]:
@@ -373,6 +381,13 @@ class Actor:
         answer = self.stream, version, position, tuple(events), order.command_id, order.correlation_id
         return DispatchResult(*answer) if order.returning is None else ResultWithState(*answer, state=state)
 
+    def _offer_snapshot(self) -> None:
+        every = self.registration.snapshots
+        if every is not None and self._version - self._saved >= every.events:
+            folded = Folded(self._state, self._version, self._position)
+            if self._states.snapshots.offer(self.stream, self.registration, every, folded):
+                self._saved = self._version
+
     async def confirm(self) -> None:
         """Raise `WrongExpectedVersion` if the log holds more than this state."""
         before = self._version
@@ -381,15 +396,10 @@ class Actor:
 
     async def catch_up(self) -> bool:
         """Fold what the log holds beyond this state, and say whether there was anything."""
-        before = self._version
-        page = self._defaults.page
-        while True:
-            stored = await self._journal.read_stream(self.stream, after=self._version, limit=page)
-            if stored:
-                self._state = self._state.fold(map(self._journal.decode, stored))
-                self._version, self._position = stored[-1].version, stored[-1].position
-            if len(stored) < page:
-                return self._version > before
+        before = Folded(self._state, self._version, self._position)
+        folded = await self._states.follow(self.stream, before)
+        self._state, self._version, self._position, _ = folded
+        return folded is not before
 
     async def _answer_as_before(self, requests: Sequence[Request], ids: Collection[UUID]) -> list[Request]:
         """Answer those of *requests* that have a receipt under one of *ids* as they were answered first.
@@ -417,17 +427,10 @@ class Actor:
         last = receipt.first_version + receipt.event_count - 1
         stored = await self._journal.read_stream(receipt.stream, after=after, until=last, limit=receipt.event_count + 1)
         events = [self._journal.decode(each) for each in stored if each.version >= receipt.first_version]
-        state = self.registration.initial if request.order.returning is None else await self._state_at(last)
+        state = self.registration.initial
+        if request.order.returning is not None:
+            state = (await self._states.load(self.stream, self.registration, until=last)).state
         return self._result(request, last, stored[-1].position if stored else 0, events, state)
-
-    async def _state_at(self, version: int) -> Aggregate[Any, Any]:
-        state, after = self.registration.initial, 0
-        while after < version:
-            page = min(self._defaults.page, version - after)
-            stored = await self._journal.read_stream(self.stream, after=after, until=version, limit=page)
-            state = state.fold(map(self._journal.decode, stored))
-            after += page
-        return state
 
     # Deciding: nothing below awaits ------------------------------------------------------------------
 

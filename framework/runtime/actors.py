@@ -15,6 +15,7 @@ from framework.policies import Defaults
 from framework.router import Registration
 from framework.runtime.actor import Actor
 from framework.runtime.health import Mailboxes
+from framework.runtime.states import States
 from framework.runtime.watch import Watch
 
 
@@ -27,8 +28,11 @@ class Spawner(Protocol):
 class Actors:
     """The live aggregates of this process, at most one actor for each stream."""
 
-    def __init__(self, journal: Journal, clock: Clock, defaults: Defaults, tasks: Spawner, watch: Watch) -> None:
+    def __init__(
+        self, journal: Journal, states: States, clock: Clock, defaults: Defaults, tasks: Spawner, watch: Watch
+    ) -> None:
         self._journal = journal
+        self._states = states
         self._clock = clock
         self._defaults = defaults
         self._tasks = tasks
@@ -97,7 +101,7 @@ class Actors:
             oldest.retire()
 
     def _start(self, stream: str, registration: Registration) -> Actor:
-        actor = Actor(stream, registration, self._journal, self._clock, self._defaults, self._watch)
+        actor = Actor(stream, registration, self._journal, self._states, self._clock, self._defaults, self._watch)
         self._live[stream] = actor
         task = self._tasks.spawn(f"actor {stream}", partial(self._run, actor))
         self._running.add(task)

@@ -29,6 +29,8 @@ from framework.runtime.health import Health
 from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
+from framework.runtime.snapshots import Snapshots
+from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.watch import Watch
 from framework.selection import Selection
@@ -68,7 +70,8 @@ class Engine:
         self._wiring = wiring
         self._waits = ConsistencyWaits(wiring.journal.store.subscriptions)
         self._tail = Tail(wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM)
-        self._actors = Actors(wiring.journal, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
+        self.states = States(wiring.journal, wiring.defaults.page, Snapshots(wiring.journal, wiring.clock))
+        self._actors = Actors(wiring.journal, self.states, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
         self._processes = [
             (process, ProcessSink(process, wiring.journal.store, wiring.defaults.handler_retry))
             for process in wiring.processes
@@ -103,6 +106,7 @@ class Engine:
         """
         await self.supervisor.start()
         _ = self.supervisor.keep("tail", self._tail.run)
+        _ = self.supervisor.spawn("snapshots", self.states.snapshots.run)
         wiring = self._wiring
         store = wiring.journal.store
         kept = wiring.defaults.receipts_kept

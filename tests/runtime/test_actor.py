@@ -22,7 +22,7 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.policies import Defaults
-from framework.store.protocol import Appended, Receipt, StreamWrite
+from framework.store.protocol import Appended, NewEvent, Receipt, StreamWrite
 from tests.runtime.till import GatedStore, Moved, NotEnough, PutIn, Shake, TakeOut, Till, application
 
 T = TypeVar("T")
@@ -354,3 +354,17 @@ async def test_closing_finishes_what_was_accepted() -> None:
         asyncio.get_running_loop().call_soon(store.gate.set)
 
     assert [(await first).version, (await second).version] == [1, 2]
+
+
+async def test_what_somebody_appends_past_the_application_is_folded_before_the_next_answer() -> None:
+    store = GatedStore()
+    async with application(store) as app:
+        await app.dispatch(PutIn("a", 1))
+        for version, amount in ((1, 10), (2, 100)):
+            foreign = NewEvent(uuid4(), "Moved", 1, b'{"amount": %d}' % amount, b"{}", uuid4(), uuid4())
+            await store.append([StreamWrite("till-a", version, [foreign])])
+
+        taken = await app.dispatch(TakeOut("a", 111), returning=Till)
+
+        assert (taken.version, taken.state) == (4, Till(0))
+        assert await app.state(Till, "a", version=3) == Till(111)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import attrs
 import pytest
 
-from framework import Aggregate, Application, MemoryEventStore, Router
+from framework import Aggregate, Application, CommandRejected, MemoryEventStore, Router
 from framework.errors import FrameworkError, InvalidDecision
 from framework.store.protocol import NewEvent, StreamWrite
 from tests.runtime.till import Moved, PutIn
@@ -164,3 +164,35 @@ async def test_an_apply_that_fails_on_what_is_recorded_serves_again_when_it_is_m
         monkeypatch.setattr(Brittle, "apply", Sound.apply)
         assert (await app.dispatch(PutIn("a", 5))).version == 4
         assert await app.state(Brittle, "a") == Brittle(1 + 3 + 10 + 5)
+
+
+class TooFull(CommandRejected):
+    """The next one would be too much."""
+
+
+@attrs.frozen
+class Poured(Sound):
+    """Takes an amount in pieces of at most ten, each on what the one before it left, and holds thirty."""
+
+    def execute(self, command: PutIn) -> Iterator[Moved]:
+        poured, left = self, command.amount
+        while left:
+            moved = Moved(min(left, 10))
+            yield moved
+            poured = poured.apply(moved)
+            if poured.amount > 30:
+                raise TooFull
+            left -= moved.amount
+
+
+async def test_many_events_of_one_command_each_see_the_one_before_and_are_recorded_all_or_none() -> None:
+    store = MemoryEventStore()
+    async with application(store, Poured) as app:
+        first = await app.dispatch(PutIn("a", 25), returning=Poured)
+        with pytest.raises(TooFull):
+            await app.dispatch(PutIn("a", 15))
+        second = await app.dispatch(PutIn("a", 5))
+
+        assert (first.version, first.events, first.state) == (3, (Moved(10), Moved(10), Moved(5)), Poured(25))
+        assert (second.version, second.events) == (4, (Moved(5),))
+        assert await store.head() == 4
