@@ -50,7 +50,7 @@ class Actors:
     def mailboxes(self) -> Mailboxes:
         """How full the mailboxes are."""
         waiting, fullest = 0, None
-        for actor in self._live.values():
+        for actor in (*self._live.values(), *self._leaving.values()):
             waiting += len(actor.mailbox)
             if actor.mailbox and (fullest is None or len(actor.mailbox) > len(fullest.mailbox)):
                 fullest = actor
