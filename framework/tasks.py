@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from typing import Any
 
 
 class Tasks:
@@ -22,7 +23,7 @@ class Tasks:
         return len(self._running)
 
     def start(
-        self, name: str, work: Callable[[], Coroutine[None, None, None]], *, context: Context | None = None
+        self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, context: Context | None = None
     ) -> asyncio.Task[None]:
         """Run *work*, in *context* if not in the caller's. An error that it does not handle is raised at the end."""
         task = asyncio.get_running_loop().create_task(work(), name=name, context=context)

@@ -18,7 +18,7 @@ from framework.handler import EventHandler
 from framework.journal import Journal
 from framework.messages import Consistency, Recorded
 from framework.middleware import Middleware
-from framework.policies import Defaults, Options
+from framework.policies import PRUNE_SECONDS, Defaults, Options
 from framework.projector import Projector
 from framework.read_models import ReadModels
 from framework.router import Router
@@ -26,7 +26,6 @@ from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits, Progress
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
-from framework.runtime.housekeeping import forget_receipts
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.requests import Preparation
 from framework.runtime.snapshots import Snapshots
@@ -69,8 +68,11 @@ class Engine:
         self.is_stopping = False
         self._wiring = wiring
         self._waits = ConsistencyWaits(wiring.journal.store.subscriptions)
-        self._tail = Tail(wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM)
-        self.states = States(wiring.journal, wiring.defaults.page, Snapshots(wiring.journal, wiring.clock))
+        self._tail = Tail(
+            wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM, begin=partial(self.supervisor.keep, "tail")
+        )
+        snapshots = Snapshots(wiring.journal, wiring.clock, partial(self.supervisor.spawn, "snapshots"))
+        self.states = States(wiring.journal, wiring.defaults.page, snapshots)
         self._actors = Actors(wiring.journal, self.states, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
         self._processes = [
             (process, ProcessSink(process, wiring.journal.store, wiring.defaults.handler_retry))
@@ -104,13 +106,9 @@ class Engine:
 
         A part that cannot be started dies like one that fails later.
         """
-        await self.supervisor.start()
-        _ = self.supervisor.keep("tail", self._tail.run)
-        _ = self.supervisor.spawn("snapshots", self.states.snapshots.run)
         wiring = self._wiring
         store = wiring.journal.store
-        kept = wiring.defaults.receipts_kept
-        _ = self.supervisor.keep("receipts", partial(forget_receipts, store, wiring.clock, kept))
+        self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
         for handler, subscription in self._subscriptions.items():
             self._progress[subscription.name] = self._waits.register(handler, subscription)
             await store.subscriptions.define(subscription.definition, start=0)
@@ -209,6 +207,11 @@ class Engine:
         subscription = next(each for each in self._subscriptions.values() if each.name == name)
         heard = self._progress[name].heard
         return SlotRunner(subscription, hold, wiring.journal, self._tail, wiring.defaults.batch, heard)
+
+    async def _forget_receipts(self) -> None:
+        """Forget the answers of commands that are older than they are kept."""
+        wiring = self._wiring
+        await wiring.journal.store.prune_receipts(wiring.clock.now() - wiring.defaults.receipts_kept)
 
     async def _send(self, command: object, command_id: UUID) -> None:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from framework.aggregate import Aggregate
@@ -31,33 +31,37 @@ class Folded(NamedTuple):
 class Snapshots:
     """Saves the states it is offered, one after another."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, begin: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
+    ) -> None:
+        """*begin* starts a task for what it is given."""
         self._journal = journal
         self._clock = clock
         self._waiting: dict[str, tuple[Registration, SnapshotEvery, Folded]] = {}
         """By stream, the longest waiting first; a later state takes the place of an earlier one."""
-        self._offered = asyncio.Event()
+        self._begin = begin
+        self._is_running = False
 
     def offer(self, stream: str, registration: Registration, every: SnapshotEvery, folded: Folded) -> bool:
         """Take *folded*, which is committed, to be saved some time soon; False if too many wait for that."""
         if len(self._waiting) >= WAITING_AT_MOST and stream not in self._waiting:
             return False
         self._waiting[stream] = registration, every, folded
-        self._offered.set()
+        if not self._is_running:
+            self._is_running = True
+            self._begin(self._run)
         return True
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Save what is offered. What fails is logged and forgotten: a snapshot is never needed."""
-        while True:
-            await self._offered.wait()
-            while self._waiting:
-                stream = next(iter(self._waiting))
-                registration, every, folded = self._waiting.pop(stream)
-                try:
-                    await self.save(stream, registration, every, folded)
-                except Exception as error:  # noqa: BLE001 - the next one may be saved
-                    log.warning(SNAPSHOT_FAILED, stream=stream, version=folded.version, error=repr(error))
-            self._offered.clear()  # no `await` since the look
+        while self._waiting:
+            stream = next(iter(self._waiting))
+            registration, every, folded = self._waiting.pop(stream)
+            try:
+                await self.save(stream, registration, every, folded)
+            except Exception as error:  # noqa: BLE001 - the next one may be saved
+                log.warning(SNAPSHOT_FAILED, stream=stream, version=folded.version, error=repr(error))
+        self._is_running = False  # no `await` since the look
 
     async def save(self, stream: str, registration: Registration, every: SnapshotEvery, folded: Folded) -> None:
         """Save *folded* now; raises `UnencodableValue`, and as `Snapshots.save_snapshot` of the store does."""

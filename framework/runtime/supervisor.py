@@ -1,8 +1,4 @@
-"""Owns every task of an application: starts them, restarts those that lost their database, reports the dead.
-
-A task group may only be left by the task that entered it, and an application is entered by whoever likes. So the group
-lives in a task of its own, and everything runs inside that.
-"""
+"""Owns every task of an application: starts them, restarts those that lost their database, reports the dead."""
 
 from __future__ import annotations
 
@@ -10,58 +6,55 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from framework.clock import jitter
 from framework.errors import StorageUnavailable, SubsystemFailed
 from framework.observe import SUBSYSTEM_FAILED, SUBSYSTEM_RESTARTED, log
 from framework.policies import RECONNECT
+from framework.tasks import Tasks
 
 
 class Supervisor:
-    """The task group of an application, and what has died in it."""
+    """The tasks of an application, and what has died of them."""
 
     def __init__(self) -> None:
         self.failures: list[SubsystemFailed] = []
         """The parts that have died, in that order."""
-        self._group = asyncio.TaskGroup()
-        self._main: asyncio.Task[None] | None = None
-        self._running: set[asyncio.Task[None]] = set()
-        self._ending = asyncio.Event()
+        self._tasks = Tasks()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def failure(self) -> SubsystemFailed | None:
         """The first part that died, if one did."""
         return self.failures[0] if self.failures else None
 
-    async def start(self) -> None:
-        """Begin to own tasks."""
-        ready = asyncio.Event()
-        self._main = asyncio.create_task(self._own(ready), name="application")
-        await ready.wait()
-
     async def end(self) -> None:
         """Cancel what still runs, and return when all of it has ended."""
-        if self._main is None:
-            return
-        self._ending.set()
-        await self._main
+        try:
+            await self._tasks.end()
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
 
     def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run *work*, which handles its own errors."""
-        task = self._group.create_task(self._guarded(name, work), name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+        return self._tasks.start(name, partial(self._guarded, name, work))
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run *work*, and run it again, with growing pauses, each time the database goes away under it."""
         return self.spawn(name, partial(self._kept, name, work))
 
-    async def _own(self, ready: asyncio.Event) -> None:
-        async with self._group:
-            ready.set()
-            await self._ending.wait()
-            # A group ends by waiting for its tasks, and some of these never end by themselves.
-            for task in tuple(self._running):
-                task.cancel()
+    def every(self, period_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run *work* as `keep` does, and again *period_s* seconds, with jitter, after it was done.
+
+        In between it costs a timer, and no task.
+        """
+
+        async def this_time() -> None:
+            await self._kept(name, work)
+            again = asyncio.get_running_loop().call_later(jitter(period_s), self.every, period_s, name, work)
+            self._timers[name] = again
+
+        _ = self.spawn(name, this_time)
 
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import attrs
 
@@ -73,15 +74,26 @@ class Follower:
 class Tail:
     """Reads the end of the log once for all who follow it."""
 
-    def __init__(self, journal: Journal, *, page: int, room: int) -> None:
-        """Read at most *page* events at once; a follower that has not taken *room* of them is let go."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        page: int,
+        room: int,
+        begin: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
+    ) -> None:
+        """Read at most *page* events at once; a follower that has not taken *room* of them is let go.
+
+        *begin* starts a task for what it is given, and runs that anew after `StorageUnavailable`.
+        """
         self._journal = journal
         self._page = page
         self._room = room
         self._position = 0
         self._followers: list[Follower] = []
         self._joining: list[Follower] = []
-        self._is_followed = asyncio.Event()
+        self._begin = begin
+        self._is_running = False
         self._is_reading = False
 
     @property
@@ -89,10 +101,9 @@ class Tail:
         """How many follow, or are about to."""
         return len(self._followers) + len(self._joining)
 
-    async def run(self) -> None:
-        """Read for ever; raises `StorageUnavailable`, and may then be run again."""
-        while True:
-            await self._is_followed.wait()
+    async def _run(self) -> None:
+        """Read while anybody follows; ends in the step in which it finds that nobody does."""
+        while self.followers:
             followers = self._take_in()
             page = await self._read(followers)
             if page.looked_to == self._position:
@@ -104,6 +115,7 @@ class Tail:
                 follower.offer(page)
                 if follower.is_lost:
                     self.leave(follower)
+        self._is_running = False
 
     async def follow(self, selection: Selection, *, at: int) -> Follower:
         """Return a follower who is offered all that is wanted above its `since`; whoever reads by it stands *at*.
@@ -114,7 +126,9 @@ class Tail:
         if not self.followers:
             self._position = max(self._position, at)
         self._joining.append(follower)
-        self._is_followed.set()
+        if not self._is_running:
+            self._is_running = True
+            self._begin(self._run)
         if not self._is_reading:
             self._take_in()  # the tail waits for the log to grow, and that may take long
         try:
@@ -130,8 +144,6 @@ class Tail:
         for those in (self._followers, self._joining):
             if follower in those:
                 those.remove(follower)
-        if not self.followers:
-            self._is_followed.clear()
 
     async def _read(self, followers: Sequence[Follower]) -> Page:
         # Who joins during the read may want what it does not look for: it is taken in after it.

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from framework import MemoryEventStore
-from framework.runtime import housekeeping
+from framework.runtime import engine
 from framework.testing import ManualClock, eventually
 from tests.runtime.till import PutIn, application
 
@@ -15,7 +15,7 @@ KEPT = timedelta(days=30)
 
 
 async def test_the_answer_of_a_command_is_forgotten_after_thirty_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "PRUNE_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "PRUNE_SECONDS", 0.01)
     clock = ManualClock()
     store = MemoryEventStore(clock)
     old, new = clock.new_id(), clock.new_id()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from framework.selection import Selection
 from framework.store.memory import MemoryEventStore
 from framework.store.protocol import Expected, LogPage, NewEvent, StreamWrite
 from framework.subscription.tail import Feed, Tail
+from framework.tasks import Tasks
 from tests.runtime.till import Moved
 
 ALL = Selection()
@@ -65,12 +67,9 @@ def journal(store: WatchedStore) -> Journal:
 
 @pytest.fixture
 async def tail(journal: Journal) -> AsyncIterator[Tail]:
-    tail = Tail(journal, page=10, room=20)
-    task = asyncio.ensure_future(tail.run())
-    yield tail
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled(), "the tail has died"
+    tasks = Tasks()
+    yield Tail(journal, page=10, room=20, begin=partial(tasks.start, "tail"))
+    await tasks.end()  # raises what it died of
 
 
 @pytest.fixture
