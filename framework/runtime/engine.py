@@ -23,7 +23,7 @@ from framework.projector import Projector
 from framework.read_models import ReadModels
 from framework.router import Router
 from framework.runtime.actors import Actors
-from framework.runtime.consistency import ConsistencyWaits, Progress
+from framework.runtime.consistency import ConsistencyWaits, Place, Progress
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
@@ -89,7 +89,8 @@ class Engine:
             self.supervisor,
         )
         self._leasing: asyncio.Task[None] | None = None
-        self._relays: list[asyncio.Task[None]] = []
+        self._relays: list[Relay] = []
+        self._relaying: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
             Preparation(wiring.router, wiring.journal, self._waits, wiring.clock, wiring.defaults),
@@ -116,7 +117,8 @@ class Engine:
             self._leasing = self.supervisor.keep("leases", self._leases.run)
         for process, sink in self._processes:
             relay = Relay(process, store, sink.filled, self._send, wiring.defaults.handler_retry)
-            self._relays.append(self.supervisor.keep(f"relay {process.name}", relay.run))
+            self._relays.append(relay)
+            self._relaying.append(self.supervisor.keep(f"relay {process.name}", relay.run))
 
     async def stop(self) -> None:
         """Finish what was accepted, within the time that the defaults allow, and end every task."""
@@ -124,12 +126,12 @@ class Engine:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wiring.defaults.shutdown_timeout.total_seconds()
         try:
-            for relay in self._relays:
+            for relay in self._relaying:
                 relay.cancel()  # what it has on its way is sent again, under the same ids, by whoever comes next
             for feed in self._feeds:
                 feed.end()
-            if self._relays:
-                await asyncio.wait(self._relays, timeout=deadline - loop.time())
+            if self._relaying:
+                await asyncio.wait(self._relaying, timeout=deadline - loop.time())
             # Callers before handlers, if the time is short: those lose an answer, these begin again where they were.
             await self._actors.stop(max(deadline - loop.time(), 0))
             if self._leasing is not None:
@@ -159,6 +161,31 @@ class Engine:
             live_actors=len(self._actors),
             mailboxes=self._actors.mailboxes,
         )
+
+    async def settled(self) -> None:
+        """Return when every slot has passed the head of the log and no process has anything to send.
+
+        All slots must be run here: of one that is run elsewhere nothing is heard.
+        """
+        passed = -1
+        # What was sent may have been recorded, and have led to more.
+        while passed < (head := await self._wiring.journal.store.head()):
+            for place in self._places().values():
+                await place.reach(head)
+            for relay in self._relays:
+                await relay.at_rest()
+            passed = head
+
+    def behind(self, head: int) -> Mapping[str, int]:
+        """Return the slots that have not passed *head*, each with the position it has come to."""
+        return {slot: place.position for slot, place in self._places().items() if place.position < head}
+
+    def _places(self) -> Mapping[str, Place]:
+        return {
+            f"{name} slot {slot}": progress.places[slot]
+            for name, progress in self._progress.items()
+            for slot in range(progress.subscription.partitions)
+        }
 
     @contextmanager
     def feed(self, selection: Selection, *, after: int) -> Generator[Feed, None, None]:

@@ -203,10 +203,19 @@ class Relay:
         self._filled = filled
         self._send = send
         self._retry = retry
+        self._rests = asyncio.Event()
+        """Set while there was nothing to send when it last looked."""
+
+    async def at_rest(self) -> None:
+        """Return when nothing is on its way, and nothing waits to be sent but behind what is parked."""
+        if self._filled.is_set():
+            self._rests.clear()  # it is about to look again
+        await self._rests.wait()
 
     async def run(self) -> None:
         """Send for ever. Cancellation loses nothing: what was not settled is sent again under the same ids."""
         while True:
+            self._rests.clear()
             self._filled.clear()
             rows = await self._store.outbox(self._process.name, limit=RELAY_PAGE)
             if rows:
@@ -215,6 +224,7 @@ class Relay:
                 await self._more()
 
     async def _more(self) -> None:
+        self._rests.set()
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await self._filled.wait()

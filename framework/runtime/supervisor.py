@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 from framework.clock import jitter
@@ -21,6 +22,7 @@ class Supervisor:
         """The parts that have died, in that order."""
         self._tasks = Tasks()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._limits: set[asyncio.Timeout] = set()
 
     @property
     def failure(self) -> SubsystemFailed | None:
@@ -56,6 +58,21 @@ class Supervisor:
 
         _ = self.spawn(name, this_time)
 
+    @asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncGenerator[None, None]:
+        """Raise `TimeoutError` in the block after *seconds*, and the `SubsystemFailed` of a part as soon as it dies."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if self.failure is not None:
+                raise self.failure from None
+            raise
+
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
@@ -64,6 +81,9 @@ class Supervisor:
             failure = SubsystemFailed(name, error)
             failure.__cause__ = error
             self.failures.append(failure)
+            for limit in self._limits:
+                if not limit.expired():
+                    limit.reschedule(0)  # long past by the loop's clock
 
     async def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         failures = 0

@@ -39,6 +39,13 @@ class AggregateGiven(Generic[C, E]):
     def __init__(self, state: Aggregate[C, E]) -> None:
         self._state = state
 
+    def having(self, *commands: C) -> AggregateGiven[C, E]:
+        """Have *commands* decided first, one after the other; a refusal is raised, since that is no past."""
+        state = self._state
+        for command in commands:
+            state = state.fold(tuple(state.execute(command)))  # all of it, or a refusal would leave half
+        return AggregateGiven(state)
+
     def when(self, command: C) -> AggregateThen[E]:
         """Have *command* decided."""
         events: list[E] = []

@@ -102,6 +102,18 @@ def test_an_apply_that_returns_nothing_is_named() -> None:
         given(Forgetful).when(PutIn("a", 1))
 
 
+def test_a_past_is_given_as_events_as_commands_or_as_both() -> None:
+    given(Till).having(PutIn("a", 5), TakeOut("a", 2)).when(PutIn("a", 0)).then_state(Till(3))
+    given(Till, Moved(10)).having(TakeOut("a", 4)).having(TakeOut("a", 4)).when(TakeOut("a", 2)).then(Moved(-2))
+
+
+def test_a_past_that_would_have_been_refused_is_none() -> None:
+    with pytest.raises(NotEnough, match="4 exceeds 0"):
+        given(Till).having(TakeOut("a", 4))
+    with pytest.raises(RuntimeError, match="something broke"):
+        given(Till).having(Shake("a"))
+
+
 # Processes -----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from framework import Aggregate, Application, CommandContext, Connection, Consistency, DispatchResult, EventHandler, Next, MemoryEventStore, ProcessManager
 from framework import Projector, Recorded, Router, Start, Stop
-from framework.testing import given
+from framework.testing import WatchedApplication, given
 from tests.typing.test_listing import (
     Account,
     AccountCommand,
@@ -208,6 +208,9 @@ def test_a_command_stands_where_an_event_belongs() -> None:
 
 def test_an_event_stands_where_a_command_belongs() -> None:
     given(Account).when(AccountOpened("a"))  # expect: mypy, pyright
+    given(Account).having(AccountOpened("a"))  # expect: mypy, pyright
+    given(Account).having(OpenAccount("a"), MoneyDeposited("a", 1))  # expect: mypy, pyright
+    given(CompleteTransfer).having(DepositMoney("b", 30, "t"))  # expect: mypy, pyright
     given(CompleteTransfer).when(MoneySent("a", 70, 30, "b", "t")).then(MoneyDeposited("b", 30))  # expect: mypy, pyright
     given(CompleteTransfer, DepositMoney("b", 30, "t"))  # expect: mypy, pyright
     given(CompleteTransfer).when(AccountOpened("a"))  # expect: mypy, pyright
@@ -215,6 +218,14 @@ def test_an_event_stands_where_a_command_belongs() -> None:
 
 def test_a_refusal_is_an_error() -> None:
     given(Account).when(OpenAccount("a")).then_raises(AccountOpened)  # expect: mypy, pyright
+
+
+async def test_an_application_is_watched() -> None:
+    async with WatchedApplication(store=MemoryEventStore(), router=router) as bank:
+        await bank.expect(OpenAccount("a"))  # expect: mypy, pyright
+        print((await bank.expect(MoneySent)).data.sum)  # expect: mypy, pyright
+        await bank.expect(MoneySent, where=lambda sent: sent.sum > 1)  # expect: mypy, pyright
+        bank.settled()  # expect: mypy, pyright
 
 
 # The wiring ----------------------------------------------------------------------------------------
