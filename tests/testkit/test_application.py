@@ -49,7 +49,13 @@ class Gated(EventHandler[AccountEvent]):
 
 
 class Failing(EventHandler[AccountEvent]):
+    """Fails when the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
     async def handle(self, event: Recorded[AccountEvent]) -> None:
+        await self.gate.wait()
         message = "the pen is dry"
         raise RuntimeError(message)
 
@@ -147,15 +153,27 @@ async def test_commands_that_are_not_sent_yet_are_waited_for() -> None:
         assert (await bank.state(Account, "b")).balance == 10
 
 
-async def test_a_relay_that_is_about_to_look_is_not_at_rest() -> None:
-    store, filled, sent = MemoryEventStore(), asyncio.Event(), list[object]()
+async def test_a_relay_is_not_at_rest_before_it_has_looked_nor_while_it_sends() -> None:
+    store, filled = MemoryEventStore(), asyncio.Event()
     process = ProcessType(CompleteTransfer, Codec())
+    sending, answered = asyncio.Event(), asyncio.Event()
 
     async def send(command: object, command_id: UUID) -> None:
-        sent.append(command)
-        del command_id
+        del command, command_id
+        sending.set()
+        await answered.wait()
 
     relay = Relay(process, store, filled, send, Backoff())
+
+    async def is_at_rest_while_it_sends() -> bool:
+        await sending.wait()
+        async with asyncio.TaskGroup() as group:
+            resting = group.create_task(relay.at_rest())
+            await asyncio.sleep(0)
+            is_at_rest = resting.done()
+            answered.set()
+        return is_at_rest
+
     async with asyncio.TaskGroup() as group:
         running = group.create_task(relay.run())
         await relay.at_rest()
@@ -163,13 +181,16 @@ async def test_a_relay_that_is_about_to_look_is_not_at_rest() -> None:
         (lease,) = (await store.subscriptions.share(uuid4(), ["CompleteTransfer"], label="")).held
         command = process.codec.encode(DepositMoney("b", 1))
         row = OutboxRow("CompleteTransfer", "t", 0, 0, uuid4(), "DepositMoney", command, uuid4(), uuid4())
-
         await store.advance_process(lease, ProcessChange(commands=[row]), position=1)
-        filled.set()  # and the relay has had no turn since
-        await relay.at_rest()
+        asked = group.create_task(is_at_rest_while_it_sends())
 
-        assert sent == [DepositMoney("b", 1)]
+        filled.set()  # and the relay has no turn before the next line
+        await relay.at_rest()
+        has_answered = answered.is_set()
         running.cancel()
+
+    assert has_answered
+    assert not asked.result()
 
 
 async def test_a_parked_command_does_not_keep_it_from_settling() -> None:
@@ -186,8 +207,10 @@ async def test_a_parked_command_does_not_keep_it_from_settling() -> None:
 
 async def wait_while_a_part_dies(wait: Callable[[WatchedApplication], Awaitable[object]]) -> None:
     once = Defaults(handler_retry=Backoff(attempts=1))
-    async with MemoryApplications(ManualClock())(router, handlers=[Failing()], defaults=once) as bank:
+    handler = Failing()
+    async with MemoryApplications(ManualClock())(router, handlers=[handler], defaults=once) as bank:
         await bank.dispatch(OpenAccount("a"))
+        asyncio.get_running_loop().call_soon(handler.gate.set)  # when it is waited for already
         async with asyncio.timeout(5):
             await wait(bank)
         pytest.fail("the wait came to an end")
