@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -153,44 +154,60 @@ async def test_commands_that_are_not_sent_yet_are_waited_for() -> None:
         assert (await bank.state(Account, "b")).balance == 10
 
 
-async def test_a_relay_is_not_at_rest_before_it_has_looked_nor_while_it_sends() -> None:
-    store, filled = MemoryEventStore(), asyncio.Event()
-    process = ProcessType(CompleteTransfer, Codec())
-    sending, answered = asyncio.Event(), asyncio.Event()
+class OneCommand:
+    """A process with a command to send, whose answer is held back until `answered` is set."""
 
-    async def send(command: object, command_id: UUID) -> None:
+    def __init__(self) -> None:
+        self.filled, self.sending, self.answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._store, self._process = MemoryEventStore(), ProcessType(CompleteTransfer, Codec())
+        self.relay = Relay(self._process, self._store, self.filled, self._send, Backoff())
+
+    async def fill(self) -> None:
+        subscriptions, name = self._store.subscriptions, self._process.name
+        await subscriptions.define(Definition(name, None, 1, "stream"), start=0)
+        (lease,) = (await subscriptions.share(uuid4(), [name], label="")).held
+        command = self._process.codec.encode(DepositMoney("b", 1))
+        row = OutboxRow(name, "t", 0, 0, uuid4(), "DepositMoney", command, uuid4(), uuid4())
+        await self._store.advance_process(lease, ProcessChange(commands=[row]), position=1)
+        self.filled.set()
+
+    async def _send(self, command: object, command_id: UUID) -> None:
         del command, command_id
-        sending.set()
-        await answered.wait()
+        self.sending.set()
+        await self.answered.wait()
 
-    relay = Relay(process, store, filled, send, Backoff())
 
-    async def is_at_rest_while_it_sends() -> bool:
-        await sending.wait()
-        async with asyncio.TaskGroup() as group:
-            resting = group.create_task(relay.at_rest())
-            await asyncio.sleep(0)
-            is_at_rest = resting.done()
-            answered.set()
-        return is_at_rest
-
+@asynccontextmanager
+async def at_rest() -> AsyncGenerator[OneCommand, None]:
+    """A process whose relay has found nothing to send yet."""
+    process = OneCommand()
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(relay.run())
-        await relay.at_rest()
-        await store.subscriptions.define(Definition("CompleteTransfer", None, 1, "stream"), start=0)
-        (lease,) = (await store.subscriptions.share(uuid4(), ["CompleteTransfer"], label="")).held
-        command = process.codec.encode(DepositMoney("b", 1))
-        row = OutboxRow("CompleteTransfer", "t", 0, 0, uuid4(), "DepositMoney", command, uuid4(), uuid4())
-        await store.advance_process(lease, ProcessChange(commands=[row]), position=1)
-        asked = group.create_task(is_at_rest_while_it_sends())
-
-        filled.set()  # and the relay has no turn before the next line
-        await relay.at_rest()
-        has_answered = answered.is_set()
+        running = group.create_task(process.relay.run())
+        await process.relay.at_rest()
+        yield process
         running.cancel()
 
-    assert has_answered
-    assert not asked.result()
+
+async def test_a_relay_is_not_at_rest_before_it_has_looked_again() -> None:
+    async with at_rest() as process:
+        process.answered.set()
+        await process.fill()  # and the relay has no turn before the next line
+
+        await process.relay.at_rest()
+
+        assert process.sending.is_set()
+
+
+async def test_a_relay_is_not_at_rest_while_it_sends() -> None:
+    async with at_rest() as process:
+        await process.fill()
+        await process.sending.wait()
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(process.relay.at_rest(), SOON.total_seconds())
+
+        process.answered.set()
+        await process.relay.at_rest()
 
 
 async def test_a_parked_command_does_not_keep_it_from_settling() -> None:
