@@ -102,15 +102,6 @@ _LEAVES: Final[Mapping[Any, SearchStrategy[Any]]] = {
 }
 
 
-_SORTS: Final[Mapping[Any, Callable[[Any], Any]]] = {
-    list: list,
-    set: set,
-    frozenset: frozenset,
-    AbstractSet: frozenset,
-}
-"""What is made of several values; a tuple, unless named here."""
-
-
 def _strategy(  # noqa: PLR0911 - one line for each sort of type
     declared: Any, fields: Mapping[str, SearchStrategy[Any]], within: tuple[Any, ...]
 ) -> SearchStrategy[Any]:
@@ -164,7 +155,12 @@ def _array(declared: Any, inner: Callable[[Any], SearchStrategy[Any]]) -> Search
     if origin is tuple and arguments[-1:] != (Ellipsis,):
         return st.tuples(*map(inner, arguments))
     element = inner(arguments[0])
-    return st.lists(element, max_size=_most(element)).map(_SORTS.get(origin, tuple))
+    return st.lists(element, max_size=_most(element)).map(_sort(origin))
+
+
+def _sort(origin: Any) -> Callable[[Any], Any]:
+    """Return what makes of several values what a field declared as *origin* holds."""
+    return {list: list, set: set, frozenset: frozenset, AbstractSet: frozenset}.get(origin) or tuple
 
 
 def _most(element: SearchStrategy[Any]) -> int:
