@@ -5,6 +5,7 @@ A module of its own beside the framework, since to import one inside it is to im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def postgres_schemas() -> Iterator[PostgresSchemas]:
     """The schemas that `postgres_store` lends, in the database of FRAMEWORK_DSN or in one for this run alone."""
     from framework.testing.postgres import PostgresSchemas
 
-    with PostgresSchemas() as schemas:
+    with PostgresSchemas(given=os.environ.get("FRAMEWORK_DSN") or None) as schemas:
         yield schemas
 
 

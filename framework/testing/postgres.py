@@ -45,16 +45,17 @@ class _Store(PostgresEventStore):
 
     @property
     def is_open(self) -> bool:
-        return self._main is not None
+        return self._appender is not None
 
 
 class PostgresSchemas:
     """Gives out stores, each in a schema that nobody else has at the time. It blocks: no loop may run around it.
 
-    They lie in the database that FRAMEWORK_DSN names, or in an embedded one that is gone with this. Use inside `with`.
+    They lie in the *given* database, or in an embedded one that is gone with this. Use inside `with`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, given: str | None) -> None:
+        self._given = given
         # With a factory it leaves alone what others hold for the current loop.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._opened = AsyncExitStack()
@@ -95,7 +96,9 @@ class PostgresSchemas:
     async def _open(self) -> None:
         async with AsyncExitStack() as opened:
             folder = opened.enter_context(TemporaryDirectory(prefix="framework-testing-"))
-            self._dsn = await opened.enter_async_context(embedded.database(Path(folder), durable=False))
+            self._dsn = await opened.enter_async_context(
+                embedded.database(Path(folder), given=self._given, durable=False)
+            )
             self._connection = await connect(self._dsn)
             opened.push_async_callback(self._drop)
             self._opened = opened.pop_all()

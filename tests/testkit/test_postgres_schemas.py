@@ -26,9 +26,8 @@ from tests.typing.test_listing import (
 
 
 @pytest.fixture
-def schemas(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresSchemas]:
-    monkeypatch.setenv("FRAMEWORK_DSN", dsn)
-    with PostgresSchemas() as schemas:
+def schemas(dsn: str) -> Iterator[PostgresSchemas]:
+    with PostgresSchemas(given=dsn) as schemas:
         yield schemas
 
 
@@ -130,9 +129,8 @@ def test_a_schema_that_something_holds_is_not_given_to_the_next(schemas: Postgre
         runner.run(connection.close())
 
 
-def test_nothing_is_left_behind(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_DSN", dsn)
-    with PostgresSchemas() as schemas, schemas.store() as one, schemas.store() as other:
+def test_nothing_is_left_behind(dsn: str) -> None:
+    with PostgresSchemas(given=dsn) as schemas, schemas.store() as one, schemas.store() as other:
         asyncio.run(fill(one))
         names = one.namespace, other.namespace
         assert len(schemas_like(dsn, one.namespace)) > 1, "the read models have one of their own"
