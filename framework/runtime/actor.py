@@ -4,6 +4,8 @@ A round is every command that waits when the actor looks. Each is decided on the
 the events of all go to the store as one append, so an aggregate under load commits many commands at once. No caller
 hears anything, not even a refusal, before what the answer rests on is committed: had another writer been first, the
 answer could be another one.
+
+A round that loses to other nodes time and again is decided in turn, while nobody else can append.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import Context
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -28,10 +30,12 @@ from framework.errors import (
     CommandRejected,
     DispatchTimeout,
     FrameworkError,
+    HeadHeldTooLong,
     InvalidDecision,
     NotRunning,
     OutcomeUnknown,
     ReceiptTaken,
+    StorageUnavailable,
     TooManyAttempts,
     WrongExpectedVersion,
 )
@@ -46,10 +50,16 @@ from framework.runtime.mailbox import Mailbox
 from framework.runtime.snapshots import Folded
 from framework.runtime.states import States
 from framework.runtime.watch import UNWATCHED, Caller, Watch
-from framework.store.protocol import Expected, NewEvent, Receipt
+from framework.store.protocol import Expected, NewEvent, Receipt, StoredEvent, StreamWrite
 
 ROUND_LIMIT = 256
 """Commands decided together at most: enough to make a commit's cost vanish, few enough to keep the loop responsive."""
+
+TURN_LIMIT = 64
+"""Commands decided together at most while all other writers wait: it should take no longer than their commit."""
+
+CONFLICTS_BEFORE_TURN = 2
+"""After so many conflicts in a row a round is decided in turn: by then it is no coincidence."""
 
 Outcome: TypeAlias = DispatchResult | Exception
 
@@ -176,6 +186,8 @@ class Actor:
         self._turn = asyncio.Lock()
         """Held by whoever decides: the actor for a round, or a visitor."""
         self._visitors = 0
+        self._has_rivals = False
+        """Whether others write to the stream as fast: then it is decided in turn, until a turn finds nothing new."""
 
     @property
     def version(self) -> int:
@@ -297,24 +309,16 @@ class Actor:
         await self.load(requests)
         conflicts = 0
         while requests:
-            round_ = self.decide(requests)
-            receipts = round_.receipts(self.stream)
+            together = requests[: TURN_LIMIT if self._has_rivals else ROUND_LIMIT]
             try:
-                if round_.events:
-                    with self._watch.appending((self.stream,), len(round_.events), requests) as came_to:
-                        appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
-                        came_to(appended.position)
-                    first = appended.position - len(round_.events)
-                else:
-                    await self.confirm()
-                    if receipts:
-                        await self._journal.store.append((), receipts)
-                    first = self._position
+                round_, first = await (self._append_in_turn if self._has_rivals else self._append)(together)
             except WrongExpectedVersion:
                 conflicts += 1
                 self._watch.conflicted(self.registration.aggregate)
                 requests = self._persisting(requests, conflicts)
-                if requests:
+                if conflicts >= CONFLICTS_BEFORE_TURN:
+                    self._has_rivals = True
+                elif requests:
                     await asyncio.sleep(CONFLICT.delay_s(conflicts))
                     await self.catch_up()
             except ReceiptTaken as taken:
@@ -322,7 +326,52 @@ class Actor:
                 await self.catch_up()
             else:
                 await self.commit(round_, first)
-                return
+                requests = requests[len(together) :]
+
+    async def _append(self, requests: Sequence[Request]) -> tuple[Round, int]:
+        """Decide *requests*, and return what they came to, once it is committed, and the position it lies behind."""
+        round_ = self.decide(requests)
+        receipts = round_.receipts(self.stream)
+        if round_.events:
+            with self._watch.appending((self.stream,), len(round_.events), requests) as came_to:
+                appended = await self._journal.append(self.stream, self._version, round_.events, receipts)
+                came_to(appended.position)
+            return round_, appended.position - len(round_.events)
+        await self.confirm()
+        if receipts:
+            await self._journal.store.append((), receipts)
+        return round_, self._position
+
+    async def _append_in_turn(self, requests: Sequence[Request]) -> tuple[Round, int]:
+        """Do as `_append` does, but decide while nobody else can append."""
+        before = self._version
+        await self.catch_up()  # so that little is left to be read while all others wait
+        round_ = Round(self._state, self._version)
+        came_to: list[Callable[[int], None]] = []
+
+        def decide(
+            missed: Mapping[str, Sequence[StoredEvent]],
+        ) -> tuple[Sequence[StreamWrite], Sequence[Receipt]]:
+            nonlocal round_
+            self._fold(missed[self.stream])
+            round_ = self.decide(requests)
+            receipts = round_.receipts(self.stream)
+            if not round_.events:
+                return (), receipts
+            came_to.append(watching.enter_context(self._watch.appending((self.stream,), len(round_.events), requests)))
+            return [StreamWrite(self.stream, self._version, round_.events)], receipts
+
+        try:
+            with ExitStack() as watching:
+                places = await self._journal.store.append_in_turn({self.stream: self._version}, decide)
+                for tell, place in zip(came_to, places, strict=True):
+                    tell(place.position)
+        except (StorageUnavailable, HeadHeldTooLong):
+            # Nothing was recorded. In the usual way it waits until the database is back.
+            self._has_rivals = False
+            return await self._append(requests)
+        self._has_rivals = self._version > before
+        return round_, places[0].position - len(round_.events) if places else self._position
 
     def _persisting(self, requests: Iterable[Request], conflicts: int) -> list[Request]:
         """Return those of *requests* that want to be decided again after so many *conflicts*; the others end here."""
@@ -400,6 +449,10 @@ class Actor:
         folded = await self._states.follow(self.stream, before)
         self._state, self._version, self._position, _ = folded
         return folded is not before
+
+    def _fold(self, stored: Sequence[StoredEvent]) -> None:
+        folded = self._states.fold(Folded(self._state, self._version, self._position), stored)
+        self._state, self._version, self._position, _ = folded
 
     async def _answer_as_before(self, requests: Sequence[Request], ids: Collection[UUID]) -> list[Request]:
         """Answer those of *requests* that have a receipt under one of *ids* as they were answered first.

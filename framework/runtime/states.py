@@ -38,11 +38,18 @@ class States:
         """Return *folded* with what the log holds beyond it, at most up to the version *until*."""
         while True:
             stored = await self._read(stream, folded.version, until)
-            folded = self._fold(folded, stored)
+            folded = self.fold(folded, stored)
             if len(stored) < self._page:
                 return folded
             # A store that answers at once would let nobody else run before the last page.
             await asyncio.sleep(0)
+
+    def fold(self, folded: Folded, stored: Sequence[StoredEvent]) -> Folded:
+        """Return *folded* with the events *stored*, which come right after it."""
+        if not stored:
+            return folded
+        state = folded.state.fold(map(self._journal.decode, stored))
+        return folded._replace(state=state, version=stored[-1].version, position=stored[-1].position)
 
     async def _shortened(
         self, stream: str, registration: Registration, every: SnapshotEvery, until: int | None
@@ -62,17 +69,11 @@ class States:
             _pass_over(snapshot, "the stream has not come so far")
             return None
         start = Folded(state, snapshot.version, stored[0].position, snapshot.version)
-        folded = self._fold(start, stored[1:])
+        folded = self.fold(start, stored[1:])
         return folded if len(stored) < self._page else await self.follow(stream, folded, until=until)
 
     async def _read(self, stream: str, after: int, until: int | None) -> Sequence[StoredEvent]:
         return await self._journal.read_stream(stream, after=after, until=until, limit=self._page)
-
-    def _fold(self, folded: Folded, stored: Sequence[StoredEvent]) -> Folded:
-        if not stored:
-            return folded
-        state = folded.state.fold(map(self._journal.decode, stored))
-        return folded._replace(state=state, version=stored[-1].version, position=stored[-1].position)
 
 
 def _pass_over(snapshot: Snapshot, reason: str) -> None:

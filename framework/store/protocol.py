@@ -7,9 +7,9 @@ protocol as tests, and every store passes it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -132,6 +132,10 @@ class Appended:
     """When; None where there was no event to record."""
 
 
+Decide: TypeAlias = Callable[[Mapping[str, Sequence[StoredEvent]]], tuple[Sequence[StreamWrite], Sequence[Receipt]]]
+"""From the events of some streams, by stream, to what is to be appended."""
+
+
 @attrs.frozen
 class LogPage:
     """Some events of the log, and how far the store looked for them."""
@@ -158,6 +162,18 @@ class EventLog(Protocol):
         database holds such an event): nothing was recorded. Raises `StorageUnavailable` where
         nothing was recorded because the database could not be reached, and `OutcomeUnknown` where that cannot be
         said. Cancellation withdraws an append that was not sent yet; one that was sent runs to its end.
+        """
+        ...
+
+    async def append_in_turn(self, after: Mapping[str, int], decide: Decide) -> tuple[Appended, ...]:
+        """Record what *decide* makes of some streams, while nobody else can append.
+
+        It is called once, with the events of each stream behind its version in *after*, oldest first, and returns what
+        to append; if that is nothing, nothing was added to those streams when it was called. All writers of the log
+        wait for it: it has to be quick, and cannot await. Those who ask for their turn get it in the order of asking.
+
+        Raises what `append` does, and what *decide* does: nothing was recorded. `StorageUnavailable` is raised as soon
+        as the database cannot be reached. Cancellation records nothing, unless COMMIT was on its way.
         """
         ...
 

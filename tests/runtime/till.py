@@ -12,7 +12,7 @@ from framework import Aggregate, Application, CommandRejected, MemoryEventStore,
 from framework.application import DEFAULTS
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.policies import Defaults
-from framework.store.protocol import Appended, Receipt, StreamWrite
+from framework.store.protocol import Appended, EventStore, Receipt, StreamWrite
 
 
 @attrs.frozen
@@ -92,5 +92,5 @@ class GatedStore(MemoryEventStore):
         return await super().append(writes, receipts)
 
 
-def application(store: MemoryEventStore, defaults: Defaults = DEFAULTS, *, clock: Clock = SYSTEM_CLOCK) -> Application:
+def application(store: EventStore, defaults: Defaults = DEFAULTS, *, clock: Clock = SYSTEM_CLOCK) -> Application:
     return Application(store=store, router=tills(), clock=clock, defaults=defaults)

@@ -20,7 +20,17 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.store.documents import fault_of, is_same_json
-from framework.store.protocol import Appended, Expected, LogPage, NewEvent, Receipt, Snapshot, StoredEvent, StreamWrite
+from framework.store.protocol import (
+    Appended,
+    Decide,
+    Expected,
+    LogPage,
+    NewEvent,
+    Receipt,
+    Snapshot,
+    StoredEvent,
+    StreamWrite,
+)
 from framework.store.validation import check_append, check_filter, check_limit, check_moment, check_text, within
 
 
@@ -61,6 +71,11 @@ class MemoryLog:
         if events:
             self._wake()
         return appended
+
+    async def append_in_turn(self, after: Mapping[str, int], decide: Decide) -> tuple[Appended, ...]:
+        """Record what *decide* makes of some streams, while nobody else can append."""
+        writes, receipts = decide({stream: self._open(stream)[within(version) :] for stream, version in after.items()})
+        return await self.append(writes, receipts)
 
     async def read_stream(
         self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
@@ -34,8 +35,10 @@ from framework.store.postgres.transaction import (
     joining,
     transaction,
 )
+from framework.store.postgres.turn import append_in_turn
 from framework.store.protocol import (
     Appended,
+    Decide,
     InstanceRow,
     OutboxRow,
     ProcessChange,
@@ -86,6 +89,8 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
         self._surroundings = Surroundings(schema, hold_at_most, self._transaction)
+        self._turn = asyncio.Lock()
+        """Held by the one append that waits for its turn at the head: many would take all connections of readers."""
         self._log_id: UUID | None = None
 
     @property
@@ -157,6 +162,13 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         if self._appender is None:
             raise StorageUnavailable("the store is not open")
         return await self._appender.append(writes, receipts)
+
+    async def append_in_turn(self, after: Mapping[str, int], decide: Decide) -> tuple[Appended, ...]:
+        """Record what *decide* makes of some streams, while nobody else can append."""
+        for stream in after:
+            check_text("a stream", stream)
+        async with self._turn:
+            return await append_in_turn(after, decide, self._surroundings, self._known_head.heard)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction in which the caller's own statements and appends stand or fall together.

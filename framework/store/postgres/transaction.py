@@ -92,11 +92,15 @@ class JoinedTransaction:
         self._sent += units
         base, recorded, starts, outcomes, self.reached, *_ = await self._call(units)
         self._base = base if self._base is None else self._base
-        if self._hold.when() is None:
-            self._hold.reschedule(asyncio.get_running_loop().time() + self._store.hold_at_most.total_seconds())
+        self.begin_to_hold()
         answer(units, base, datetime.fromisoformat(recorded), starts, outcomes)
         for unit in units:
             unit.answer.result()
+
+    def begin_to_hold(self) -> None:
+        """Count the time from here on, unless it is counted already: the head is held."""
+        if self._hold.when() is None:
+            self._hold.reschedule(asyncio.get_running_loop().time() + self._store.hold_at_most.total_seconds())
 
     async def _call(self, units: Sequence[Unit]) -> Any:
         statement = APPEND_EVENTS_ELSEWHERE.replace(":schema", quoted(self._store.schema))

@@ -37,6 +37,7 @@ from framework.testing.store_contract.repeats import RepeatContract
 from framework.testing.store_contract.snapshots import SnapshotContract
 from framework.testing.store_contract.streams import StreamContract
 from framework.testing.store_contract.subscriptions import SubscriptionContract
+from framework.testing.store_contract.turns import TurnContract
 from framework.testing.store_contract.waiting import WaitContract
 
 __all__ = ["StoreContract", "log_of", "new_event", "new_events", "new_receipt", "write", "write_to"]
@@ -58,6 +59,7 @@ class StoreContract(
     BadInputContract,
     WaitContract,
     ConcurrencyContract,
+    TurnContract,
     SubscriptionContract,
     ProcessContract,
 ):
