@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -34,6 +35,12 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._last = 0
+        self._random: Iterator[int] = iter(())
+        # A child process that had what is left of its parent's would give the same ids.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._random = iter(())
 
     def now(self) -> datetime:
         """Return the present moment, aware, in UTC."""
@@ -45,9 +52,13 @@ class SystemClock:
         # set back changes nothing until it has caught up.
         ticks = max(time.time_ns() // 1_000_000 << 12, self._last + 1)
         self._last = ticks
-        randomness = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+        randomness = next(self._random, None)
+        if randomness is None:
+            # Many at once: to ask the system for a few bytes takes longer than all else about an id.
+            self._random = iter(struct.unpack("=512Q", os.urandom(4096)))
+            randomness = next(self._random)
         head = (ticks >> 12 << 16) | 0x7000 | (ticks & 0xFFF)
-        return UUID(int=head << 64 | 0x8000_0000_0000_0000 | randomness)
+        return UUID(int=head << 64 | 0x8000_0000_0000_0000 | randomness & 0x3FFF_FFFF_FFFF_FFFF)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

@@ -507,7 +507,8 @@ class Actor:
                 decision.error = _answerable(error)
                 decision.events.clear()
             round_.decisions.append(decision)
-            by_id[request.command_id] = decision
+            if request.digest is not None:  # an id that nobody gave is nobody else's, and to look at it costs
+                by_id[request.command_id] = decision
         return round_
 
     def _execute_watched(self, round_: Round, decision: Decision) -> None:

@@ -16,6 +16,7 @@ from framework.middleware import CommandContext, Middleware, onion
 from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
+from framework.runtime.deadlines import Deadlines
 from framework.runtime.requests import Preparation, Prepared
 from framework.runtime.together import Together
 from framework.runtime.watch import Watch
@@ -42,6 +43,7 @@ class Dispatcher:
         self._middleware = (*watch.layers, *middleware)
         self._way = onion(self._middleware, self._decided)
         self._consistency_timeout_s = consistency_timeout_s
+        self._deadlines = Deadlines()
 
     async def dispatch(self, order: CommandContext) -> DispatchResult:
         """Return the answer to *order*'s command; raises what `Application.dispatch` says."""
@@ -73,8 +75,8 @@ class Dispatcher:
 
     async def _answer(self, prepared: Prepared) -> DispatchResult:
         stream, request, timeout_s = prepared.stream, prepared.request, prepared.timeout_s
-        # The time settles the answer itself: a timer costs a fifth of a block that would cancel whoever waits.
-        timer = asyncio.get_running_loop().call_later(timeout_s, request.expire, stream, timeout_s)
+        # The time settles the answer itself, and cancels nobody.
+        deadline = self._deadlines.enter(request, stream, timeout_s)
         try:
             # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
             mailbox = self._actors.find(stream, request.route.registration).mailbox
@@ -84,7 +86,7 @@ class Dispatcher:
                         await mailbox.put(request)
             return await request.answer
         finally:
-            timer.cancel()
+            deadline.remove(request)
 
     # Several at once ---------------------------------------------------------------------------------
 
