@@ -9,6 +9,7 @@ from framework.middleware import CommandContext, Middleware, Next
 from framework.policies import Backoff, Lifespan, SnapshotEvery
 from framework.process_manager import Continue, ProcessManager, Start, Stop
 from framework.projector import Connection, Projector
+from framework.reactions import Halt, Park, Retry, Skip
 from framework.router import Router
 from framework.store.memory import MemoryEventStore
 from framework.store.postgres import PostgresEventStore
@@ -25,16 +26,20 @@ __all__ = [
     "DispatchResult",
     "EventHandler",
     "FrameworkError",
+    "Halt",
     "Lifespan",
     "MemoryEventStore",
     "Metadata",
     "Middleware",
     "Next",
+    "Park",
     "PostgresEventStore",
     "ProcessManager",
     "Projector",
     "Recorded",
+    "Retry",
     "Router",
+    "Skip",
     "SnapshotEvery",
     "Start",
     "Stop",

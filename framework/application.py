@@ -35,6 +35,7 @@ from framework.projector import Connection, Projector
 from framework.read_models import ReadModels, schema_name
 from framework.router import Router, Waiting, names
 from framework.runtime.bulk import Bulk
+from framework.runtime.control import Control
 from framework.runtime.engine import Engine, Wiring
 from framework.runtime.health import CLOSED, Health
 from framework.runtime.processes import ProcessType
@@ -393,6 +394,11 @@ class Application:
         """
         engine = self._engine
         return CLOSED if engine is None else await engine.health(within.total_seconds())
+
+    @property
+    def subscriptions(self) -> Control:
+        """Where the handlers, processes and projectors stand, and what they have set aside; raises `NotRunning`."""
+        return self._alive().control
 
     async def query(self, projector: type[Projector[Any]], sql: str, *args: object) -> list[Any]:
         """Return the rows of *sql*, read from the tables of *projector*. Nothing can be written."""

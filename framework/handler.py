@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from framework.messages import Recorded
+from framework.reactions import Reaction, Retry
 
 E = TypeVar("E")
 
@@ -19,7 +20,6 @@ class EventHandler(ABC, Generic[E]):
 
     name: ClassVar[str] = ""
     """What its progress is stored under; the class name by default. Unique within a store."""
-
     partitions: ClassVar[int] = 1
     """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
 
@@ -29,4 +29,13 @@ class EventHandler(ABC, Generic[E]):
 
     @abstractmethod
     async def handle(self, event: Recorded[E]) -> None:
-        """Do what *event* asks for. An exception means it was not done: it is tried again, with growing pauses."""
+        """Do what *event* asks for. An exception means it was not done, and `on_error` says what follows."""
+
+    def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
+        """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.
+
+        By default it is tried again, and parked when `Defaults.handler_retry` has no attempt left. A database that is
+        away is never the event's fault: then nobody is asked, and the event waits.
+        """
+        del event, error, attempt
+        return Retry()

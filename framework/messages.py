@@ -70,7 +70,7 @@ class DispatchResult:
     command_id: UUID | None = None
     correlation_id: UUID | None = None
     waited: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """What was waited for: each handler's name, and `handled` or `late`."""
+    """What was waited for: each handler's name, and `handled`, `parked` or `late`."""
 
 
 @attrs.frozen

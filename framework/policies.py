@@ -11,6 +11,7 @@ import attrs
 from framework.clock import jitter
 from framework.errors import ConfigurationError
 from framework.messages import Consistency
+from framework.reactions import PARK, Halt, Park, Skip
 
 
 @attrs.frozen
@@ -130,6 +131,8 @@ class Defaults:
     batch: int = 500
     """Events handed to a subscription at once."""
     handler_retry: Backoff = Backoff()
+    after_retries: Park | Skip | Halt = PARK
+    """What becomes of an event that has failed as often as that allows."""
     shutdown_timeout: timedelta = timedelta(seconds=30)
     receipts_kept: timedelta = timedelta(days=30)
     """How long the answer of a command is kept under its id: a repeat after that is decided anew."""

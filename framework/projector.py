@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from framework.messages import Recorded
+from framework.reactions import Reaction, Retry
 
 E = TypeVar("E")
 
@@ -62,3 +63,12 @@ class Projector(ABC, Generic[E]):
     @abstractmethod
     async def project(self, event: Recorded[E], db: Connection) -> None:
         """Write to *db* what *event* changes. The transaction is not yours to end."""
+
+    def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
+        """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.
+
+        What the attempt wrote is undone. By default it is tried again, and parked when `Defaults.handler_retry` has no
+        attempt left; see `EventHandler.on_error`.
+        """
+        del event, error, attempt
+        return Retry()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +17,13 @@ from framework.connections import LOST, connect, create_pool, quoted, troubled, 
 from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch
 from framework.policies import LEASE
 from framework.projector import Connection, Projector
-from framework.store.subscriptions import Lease
+from framework.store.subscriptions import Lease, ParkedEvent
 
 READERS = 4
 """Connections that read one projector's tables at the same time, at most."""
+
+ASKING = -1
+"""The connection that asks owners for something; it is of no slot."""
 
 LONGEST_IDENTIFIER = 63
 """Bytes in a name of PostgreSQL."""
@@ -40,6 +43,32 @@ TABLES = """
         fence       bigint NOT NULL,
         PRIMARY KEY (schema_name, slot)
     ) WITH (fillfactor = 50);
+    CREATE TABLE IF NOT EXISTS framework_projections.parked (
+        schema_name text        REFERENCES framework_projections.projections ON DELETE CASCADE,
+        position    bigint,
+        key         text        NOT NULL,
+        error       text,
+        attempts    int         NOT NULL,
+        parked_at   timestamptz NOT NULL,
+        asked       text,
+        PRIMARY KEY (schema_name, position)
+    );
+"""
+
+PARK = """
+    INSERT INTO framework_projections.parked AS p VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (schema_name, position)
+        DO UPDATE SET error = excluded.error, attempts = p.attempts + excluded.attempts, asked = NULL
+"""
+UNPARK = "DELETE FROM framework_projections.parked WHERE schema_name = $1 AND position = $2"
+PARKED = """
+    SELECT position, key, error, attempts, parked_at, asked
+      FROM framework_projections.parked WHERE schema_name = $1 ORDER BY position
+"""
+ASK = """
+    UPDATE framework_projections.parked SET asked = $2
+     WHERE schema_name = $1 AND ($3::text IS NULL OR key = $3) AND ($4::bigint IS NULL OR position = $4)
+    RETURNING position
 """
 
 FIND = "SELECT log_id, projector FROM framework_projections.projections WHERE schema_name = $1"
@@ -74,6 +103,8 @@ class ReadModel:
         self.projector = projector
         self.name = name_of(projector)
         self.schema = schema_name(namespace, self.name, projector.version)
+        self.subscription = f"{self.name} v{projector.version}"
+        """What its slots are called by. A new version begins at the first event, beside the one before."""
         self._dsn = dsn
         self._what = f"the database of projector {self.name!r}"
         self._writers: dict[int, asyncpg.Connection[Any]] = {}
@@ -148,6 +179,26 @@ class ReadModel:
                 yield connection
                 await connection.execute(SAVE, self.schema, lease.slot, position)
 
+    async def park(self, db: Connection, event: ParkedEvent) -> None:
+        """Set *event* aside within the transaction of *db*."""
+        await db.execute(PARK, self.schema, *event[1:6])
+
+    async def unpark(self, db: Connection, position: int) -> None:
+        """Forget, within the transaction of *db*, that the event at *position* was set aside."""
+        await db.execute(UNPARK, self.schema, position)
+
+    async def parked(self) -> Sequence[ParkedEvent]:
+        """Return what is set aside, in the order of the log."""
+        async with self.reading() as db:
+            rows = await db.fetch(PARKED, self.schema)
+        return [ParkedEvent(self.subscription, *row) for row in rows]
+
+    async def ask(self, what: str, *, key: str | None = None, position: int | None = None) -> int:
+        """Ask the owners of the slots for what is done with parked events; returns how many that is."""
+        connection = await self._connected(ASKING)
+        with unavailable(self._what, connection), troubled(self._what):
+            return len(await connection.fetch(ASK, self.schema, what, key, position))
+
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[Connection, None]:
         """Give a connection that reads the tables and cannot write."""
@@ -220,6 +271,9 @@ class ReadModels:
         self._models = {type(p): ReadModel(dsn, p, namespace) for p in projectors}
         self._log_id = log_id
         self._open = AsyncExitStack()
+
+    def __iter__(self) -> Iterator[ReadModel]:
+        return iter(self._models.values())
 
     def __getitem__(self, projector: type[Projector[Any]]) -> ReadModel:
         try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
 import attrs
 
-from framework.errors import UnknownHandler
-from framework.store.subscriptions import Subscriptions
+from framework.errors import StorageUnavailable, UnknownHandler
+from framework.store.subscriptions import ParkedEvent, Subscriptions
 from framework.subscription.delivery import Subscription
 
 LOOK_FIRST_S = 0.005
@@ -27,6 +27,8 @@ class Place:
     position: int = 0
     is_here: bool = False
     """Whether this process runs it, and so hears of its progress at once."""
+    sets_aside: bool = True
+    """Whether there may be events that it has parked."""
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = attrs.field(
         factory=list[tuple[int, int, asyncio.Future[None]]]
     )
@@ -55,10 +57,11 @@ class Progress:
         self.subscription = subscription
         self.places: defaultdict[int, Place] = defaultdict(Place)
 
-    def heard(self, slot: int, position: int) -> None:
-        """Note what a slot that runs here has come to."""
+    def heard(self, slot: int, position: int, sets_aside: bool) -> None:
+        """Note what a slot that runs here has come to, and whether anything is parked in it."""
         place = self.places[slot]
         place.is_here = True
+        place.sets_aside = sets_aside
         place.advance(position)
 
     def slots_of(self, stream: str) -> Collection[int]:
@@ -70,8 +73,10 @@ class Progress:
 class ConsistencyWaits:
     """The progress of every handler that this process can run."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, parked: Callable[[str], Awaitable[Sequence[ParkedEvent]]]) -> None:
+        """Ask *subscriptions* about slots that run elsewhere, and by *parked* what a handler has set aside."""
         self._subscriptions = subscriptions
+        self._parked = parked
         self._progress: dict[str, Progress] = {}
 
     def register(self, handler: str, subscription: Subscription) -> Progress:
@@ -95,24 +100,33 @@ class ConsistencyWaits:
                 raise UnknownHandler(name, self._progress)
 
     async def wait_for(
-        self, positions: Mapping[str, int], handlers: Collection[str], *, timeout_s: float
+        self, appended: Mapping[str, range], handlers: Collection[str], *, timeout_s: float
     ) -> Mapping[str, str]:
-        """Wait until *handlers* have durably handled the streams up to their *positions*, at most *timeout_s* seconds.
+        """Wait until *handlers* have passed what was *appended* to each stream, at most *timeout_s* seconds.
 
-        Returns each handler's name with `handled` or `late`. Cancellation is safe: nothing is consumed.
+        Returns each handler's name with `handled`, `parked` or `late`; of one that cannot be asked, since the database
+        is away, it is the last. Cancellation is safe: nothing is consumed.
         """
-        wanted = [
-            (name, slot, position)
-            for name in handlers
-            for stream, position in positions.items()
-            for slot in self._progress[name].slots_of(stream)
-        ]
-        with suppress(TimeoutError):
+        waited = dict.fromkeys(handlers, "late")
+        with suppress(TimeoutError, StorageUnavailable):
             async with asyncio.timeout(timeout_s):
-                for name, slot, position in wanted:
-                    await self._reach(name, slot, position)
-        late = {name for name, slot, position in wanted if self._progress[name].places[slot].position < position}
-        return {name: "late" if name in late else "handled" for name in handlers}
+                for name in handlers:
+                    waited[name] = await self._passed(name, appended)
+        return waited
+
+    async def _passed(self, handler: str, appended: Mapping[str, range]) -> str:
+        """Return what became of the events, once *handler* has passed all of them."""
+        progress, may_be_parked = self._progress[handler], False
+        for stream, positions in appended.items():
+            for slot in progress.slots_of(stream):
+                await self._reach(handler, slot, positions[-1])
+                place = progress.places[slot]
+                may_be_parked = may_be_parked or place.sets_aside or not place.is_here
+        if may_be_parked:
+            for event in await self._parked(handler):
+                if any(event.position in positions for positions in appended.values()):
+                    return "parked"
+        return "handled"
 
     async def _reach(self, handler: str, slot: int, position: int) -> None:
         progress = self._progress[handler]

@@ -69,7 +69,7 @@ class Dispatcher:
             if not prepared.awaited:
                 return result
             waited = await self._waits.wait_for(
-                {result.stream: result.position}, prepared.awaited, timeout_s=self._consistency_timeout_s
+                {result.stream: _positions(result)}, prepared.awaited, timeout_s=self._consistency_timeout_s
             )
             return attrs.evolve(result, waited=waited)
 
@@ -137,12 +137,17 @@ class Dispatcher:
         handlers = {name for each in prepared for name in each.awaited}
         if not handlers:
             return results
-        positions = {result.stream: result.position for result in results}
-        waited = await self._waits.wait_for(positions, handlers, timeout_s=self._consistency_timeout_s)
+        appended = {result.stream: _positions(result) for result in results}
+        waited = await self._waits.wait_for(appended, handlers, timeout_s=self._consistency_timeout_s)
         return [
             attrs.evolve(result, waited={name: waited[name] for name in each.awaited})
             for result, each in zip(results, prepared, strict=True)
         ]
+
+
+def _positions(result: DispatchResult) -> range:
+    """Return where the events of *result* are in the log; of one without events, where those before it end."""
+    return range(result.position - max(len(result.events), 1) + 1, result.position + 1)
 
 
 def _caused(order: CommandContext) -> AbstractContextManager[None]:

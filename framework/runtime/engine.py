@@ -20,10 +20,12 @@ from framework.messages import Consistency, Recorded
 from framework.middleware import Middleware
 from framework.policies import PRUNE_SECONDS, Defaults, Options
 from framework.projector import Projector
+from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
 from framework.router import Router
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits, Place, Progress
+from framework.runtime.control import Control
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
@@ -33,7 +35,9 @@ from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.watch import Watch
 from framework.selection import Selection
-from framework.subscription.delivery import HandlerSink, Sink, SlotRunner, Subscription
+from framework.subscription.delivery import Sink, SlotRunner, Subscription
+from framework.subscription.effects import HandlerSink
+from framework.subscription.failure import OnError, Policy
 from framework.subscription.projection import ProjectorSink
 from framework.subscription.slots import Hold, Leases
 from framework.subscription.tail import Feed, Tail
@@ -67,7 +71,6 @@ class Engine:
         self.supervisor = Supervisor()
         self.is_stopping = False
         self._wiring = wiring
-        self._waits = ConsistencyWaits(wiring.journal.store.subscriptions)
         self._tail = Tail(
             wiring.journal, page=wiring.defaults.page, room=TAIL_ROOM, begin=partial(self.supervisor.keep, "tail")
         )
@@ -75,10 +78,16 @@ class Engine:
         self.states = States(wiring.journal, wiring.defaults.page, snapshots)
         self._actors = Actors(wiring.journal, self.states, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
         self._processes = [
-            (process, ProcessSink(process, wiring.journal.store, wiring.defaults.handler_retry))
+            (process, ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt())))
             for process in wiring.processes
         ]
         self._subscriptions = self._subscribe()
+        self.control = Control(
+            wiring.journal.store.subscriptions,
+            self._subscriptions,
+            {model.name: model for model in models or ()},
+        )
+        self._waits = ConsistencyWaits(wiring.journal.store.subscriptions, self.control.parked)
         self._progress: dict[str, Progress] = {}
         """By the names of subscriptions."""
         self._leases = Leases(
@@ -202,7 +211,6 @@ class Engine:
     def _subscribe(self) -> dict[str, Subscription]:
         """Return what reads the log, by the name of its handler."""
         wiring = self._wiring
-        store, retry = wiring.journal.store, wiring.defaults.handler_retry
         found: dict[str, Subscription] = {}
 
         def add(
@@ -217,17 +225,20 @@ class Engine:
 
         for name, handler in wiring.handlers.items():
             events = message_types(type(handler), EventHandler, 0)
-            add(name, handler, HandlerSink(name, handler, store.subscriptions, retry), events)
+            add(name, handler, HandlerSink(handler, wiring.journal, self._policy(name, handler.on_error)), events)
         for projector in wiring.projectors:
             if self.models is not None:
                 model = self.models[type(projector)]
                 events = message_types(type(projector), Projector, 0)
-                sink = ProjectorSink(model, store.subscriptions, retry)
-                # A new version begins at the first event, beside the one before.
-                add(model.name, projector, sink, events, f"{model.name} v{projector.version}")
+                sink = ProjectorSink(model, wiring.journal, self._policy(model.name, projector.on_error))
+                add(model.name, projector, sink, events, model.subscription)
         for process, process_sink in self._processes:
             add(process.name, process, process_sink, process.events)
         return found
+
+    def _policy(self, name: str, on_error: OnError, after_retries: Park | Skip | Halt | None = None) -> Policy:
+        defaults = self._wiring.defaults
+        return Policy(name, on_error, defaults.handler_retry, after_retries or defaults.after_retries)
 
     def _run_slot(self, hold: Hold) -> SlotRunner:
         wiring, name = self._wiring, hold.lease.name
@@ -244,6 +255,12 @@ class Engine:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.
         order = self.dispatcher.preparation.order(command, command_id=command_id, options=EVENTUALLY)
         await self.dispatcher.dispatch(order)
+
+
+def _again(event: Recorded[Any], error: Exception, attempt: int) -> Reaction:
+    """Say of every event of a process that it is tried again."""
+    del event, error, attempt
+    return Retry()
 
 
 def _key(reader: EventHandler[Any] | Projector[Any] | ProcessType) -> Callable[[Recorded[Any]], str] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid5
@@ -23,16 +24,18 @@ from framework.errors import (
     ConfigurationError,
     DispatchTimeout,
     DuplicateName,
+    LeaseLost,
     OutcomeUnknown,
     StorageUnavailable,
 )
+from framework.journal import Item
 from framework.messages import Cause, Recorded, current_cause
-from framework.observe import PROCESS_COMMAND_PARKED, caused, log
+from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import POLL_SECONDS, Backoff
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.store.protocol import EventStore, InstanceRow, OutboxRow, ProcessChange, ProcessStore
-from framework.store.subscriptions import Lease
-from framework.subscription.delivery import handling, patiently
+from framework.subscription.delivery import Subscription
+from framework.subscription.failure import Halted, Policy, handling, readable
 from framework.subscription.slots import Hold
 
 RELAY_PAGE = 500
@@ -103,28 +106,26 @@ class Instance:
 class ProcessSink:
     """Delivers to the instances of one process manager."""
 
-    def __init__(self, process: ProcessType, store: EventStore, retry: Backoff) -> None:
+    def __init__(self, process: ProcessType, store: EventStore, policy: Policy) -> None:
         self.filled = asyncio.Event()
         """Set when there may be commands to send."""
         self._process = process
         self._store = store
-        self._retry = retry
+        self._policy = policy
 
-    async def take_over(self, lease: Lease) -> int:
-        """Return the position that the slot has come to."""
-        return await self._store.subscriptions.position(lease)
+    async def take_over(self, hold: Hold, subscription: Subscription) -> ProcessSlot:
+        """Begin where the owner before has come to."""
+        del subscription
+        position = await self._store.subscriptions.position(hold.lease)
+        return ProcessSlot(self, self._policy, hold, position)
 
-    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
-        """Apply *events* to their instances, and store all that follows from them at once."""
-
-        async def attempt() -> None:
-            hold.check()
-            change = await self._change(events)
-            await self._store.advance_process(hold.lease, change, position=position)
-            if change.commands:
-                self.filled.set()
-
-        await patiently(self._process.name, position, self._retry, attempt)
+    async def apply(self, hold: Hold, items: Sequence[Item], position: int) -> None:
+        """Apply *items* to their instances, and store all that follows from them at once."""
+        hold.check()
+        change = await self._change([readable(item) for item in items])
+        await self._store.advance_process(hold.lease, change, position=position)
+        if change.commands:
+            self.filled.set()
 
     async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
         wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
@@ -164,6 +165,40 @@ class ProcessSink:
         return outbox_rows(
             self._process, interest.id, commands, source=event.event_id, correlation_id=event.correlation_id
         )
+
+
+class ProcessSlot:
+    """One slot of a process: batches; where one fails, event by event, and the slot halts at the one at fault."""
+
+    def __init__(self, sink: ProcessSink, policy: Policy, hold: Hold, position: int) -> None:
+        self.position = position
+        self._sink = sink
+        self._policy = policy
+        self._hold = hold
+
+    @property
+    def sets_aside(self) -> bool:
+        """False: events of processes are not parked, their commands are."""
+        return False
+
+    async def deliver(self, items: Sequence[Item], *, position: int) -> None:
+        """Apply *items* and move to *position*, at once if all goes well."""
+        try:
+            await self._sink.apply(self._hold, items, position)
+        except (LeaseLost, StorageUnavailable):
+            raise
+        except Exception:  # noqa: BLE001 - which event is at fault is found out one by one, and judged then
+            for item in items:
+                work = partial(self._sink.apply, self._hold, (item,), item.position)
+                if failure := await self._policy.attempt(item, self._hold, work):
+                    raise Halted(item.position) from failure.error
+                self.position = item.position
+            if position > self.position:
+                await self._sink.apply(self._hold, (), position)
+        self.position = position
+
+    async def attend(self) -> None:
+        """Do nothing: events of processes are not parked, their commands are."""
 
 
 def outbox_rows(
@@ -287,7 +322,7 @@ class Relay:
                 raise StorageUnavailable(f"{row.command_type} has no answer yet: {error}") from error
 
         try:
-            await patiently(self._process.name, 0, self._retry, attempt)
+            await self._insist(attempt)
             if not refusals:
                 return True
             await self._refused(row, command, refusals[0])
@@ -298,6 +333,31 @@ class Relay:
             log.error(PROCESS_COMMAND_PARKED, reason=reason, command=row.command_type)
             await self._store.park(row, reason)
         return False
+
+    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Await *attempt* until it succeeds, with growing pauses; raises its last error when the policy gives up."""
+        failures = 0
+        while True:
+            try:
+                await attempt()
+            except StorageUnavailable:
+                raise
+            except Exception as error:
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise
+                wait_s = self._retry.delay_s(failures)
+                log.warning(
+                    HANDLER_RETRY,
+                    handler=self._process.name,
+                    position=0,
+                    attempt=failures,
+                    error=repr(error),
+                    wait_s=wait_s,
+                )
+                await asyncio.sleep(wait_s)
+            else:
+                return
 
     async def _refused(self, row: OutboxRow, command: Any, refusal: CommandRejected) -> None:
         rows = await self._store.load_instances(row.process, [row.instance])

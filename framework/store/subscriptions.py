@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -57,6 +58,25 @@ class SlotState(NamedTuple):
     """Whether that process has said lately that it lives."""
 
 
+class ParkedEvent(NamedTuple):
+    """An event that a subscription has set aside: it failed, or one of its key before it did."""
+
+    name: str
+    position: int
+    """Where the log has it; nothing of what is in it is kept here."""
+    key: str
+    error: str | None
+    """What its last attempt ended in; None for one that only stands behind another."""
+    attempts: int
+    parked_at: datetime
+    asked: str | None = None
+    """What somebody asked for and the slot's owner has not done yet: `retry` or `discard`."""
+
+
+RETRY, DISCARD = "retry", "discard"
+"""What can be asked for a parked event."""
+
+
 class Share(NamedTuple):
     """A process's part of the slots of the subscriptions it runs."""
 
@@ -97,6 +117,28 @@ class Subscriptions(Protocol):
 
     async def advance(self, lease: Lease, position: int) -> None:
         """Say that the slot has come to *position*; raises `LeaseLost`, and has changed nothing then."""
+        ...
+
+    async def park(self, lease: Lease, events: Sequence[ParkedEvent], position: int) -> None:
+        """Set *events* aside, say what is new of those that were, and move the slot to *position*; all or nothing.
+
+        Raises `LeaseLost`, and has changed nothing then.
+        """
+        ...
+
+    async def unpark(self, lease: Lease, position: int) -> None:
+        """Forget that the event at *position* was set aside; raises `LeaseLost`."""
+        ...
+
+    async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
+        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        ...
+
+    async def ask(self, name: str, what: str, *, key: str | None = None, position: int | None = None) -> int:
+        """Ask the owners of *name* to `RETRY` or `DISCARD` what is parked: all, a key, or one event.
+
+        Returns how many events that is. It is done under the owner's lease, as soon as it has heard of it.
+        """
         ...
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import attrs
 
-from framework.errors import LeaseLost, StorageUnavailable
-from framework.handler import EventHandler
+from framework.errors import LeaseLost
 from framework.journal import Item, Journal, Page, Unreadable
-from framework.messages import Cause, Recorded, current_cause
-from framework.observe import EVENT_RECEIVED, HANDLER_FAILED, HANDLER_RETRY, caused, log
-from framework.policies import Backoff
+from framework.messages import Recorded
+from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Lease, Subscriptions
+from framework.store.subscriptions import Definition
+from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.tail import Feed, Tail
 
 SAVE_IDLE_EVERY = 10_000
 """Positions without a wanted event after which progress is written all the same, to shorten the way after a restart."""
 
-SAVE_AFTER_SECONDS = 0.1
-"""The longest that effects are done and their progress is not written: what a crash may repeat."""
+
+class SlotSink(Protocol):
+    """Takes the events of one slot, and durably remembers the last one it took."""
+
+    @property
+    def position(self) -> int:
+        """How far the slot has come."""
+        ...
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether there are parked events."""
+        ...
+
+    async def deliver(self, items: Sequence[Item], *, position: int) -> None:
+        """Handle *items* and move the slot to *position*; raises `LeaseLost`, or `Halted` with all before it done."""
+        ...
+
+    async def attend(self) -> None:
+        """Do what somebody has asked for with parked events; raises `LeaseLost`."""
+        ...
 
 
 class Sink(Protocol):
-    """Something that takes events and durably remembers the last one it took."""
+    """Something that takes events, a slot at a time."""
 
-    async def take_over(self, lease: Lease) -> int:
-        """Begin as the slot's owner, and return the position it has come to; raises `LeaseLost`."""
-        ...
-
-    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
-        """Handle *events* and move the slot to *position*; raises `LeaseLost`."""
+    async def take_over(self, hold: Hold, subscription: Subscription) -> SlotSink:
+        """Begin as the owner of a slot; raises `LeaseLost`."""
         ...
 
 
@@ -61,11 +73,13 @@ class Subscription:
 
     def slot_of(self, event: Item) -> int:
         """Return the slot that *event* falls into; one that cannot be read falls into that of its stream."""
-        if self.partitions == 1:
-            return 0
+        return 0 if self.partitions == 1 else self.slot_of_key(self.key_of(event))
+
+    def key_of(self, event: Item) -> str:
+        """Return the key of *event*; that of one that cannot be read is its stream."""
         if self.key is None or isinstance(event, Unreadable):
-            return self.slot_of_key(event.stream)
-        return self.slot_of_key(self.key(event))
+            return event.stream
+        return self.key(event)
 
     def slot_of_key(self, key: str) -> int:
         """Return the slot of the events with *key*, the same in every process and for all time."""
@@ -82,9 +96,12 @@ class SlotRunner:
         journal: Journal,
         tail: Tail,
         batch: int,
-        progressed: Callable[[int, int], None],
+        progressed: Callable[[int, int, bool], None],
     ) -> None:
-        """Deliver at most *batch* events at once; *progressed* is told the slot and the position it has come to."""
+        """Deliver at most *batch* events at once.
+
+        *progressed* is told the slot, where it has come to, and whether events are parked.
+        """
         self._subscription = subscription
         self._hold = hold
         self._journal = journal
@@ -92,128 +109,59 @@ class SlotRunner:
         self._batch = batch
         self._progressed = progressed
         self._saved = 0
+        self.halted: Halted | None = None
+        """Why it stands still, if it does."""
         self._is_stopping = False
+        self._is_asked = True
+        """Whether somebody may have asked for something to be done with parked events."""
         self._feed: Feed | None = None
 
     async def run(self) -> None:
         """Deliver until stopped, with the batch in hand done and its progress written, or until the lease is lost."""
-        sink, selection, slot = self._subscription.sink, self._subscription.selection, self._hold.lease.slot
+        subscription, slot = self._subscription, self._hold.lease.slot
         with suppress(LeaseLost):
-            self._saved = await sink.take_over(self._hold.lease)
-            self._progressed(slot, self._saved)
-            self._feed = Feed(self._journal, self._tail, selection, after=self._saved, page=self._batch)
+            sink = await subscription.sink.take_over(self._hold, subscription)
+            self._saved = sink.position
+            self._progressed(slot, self._saved, sink.sets_aside)
+            feed = self._feed = Feed(
+                self._journal, self._tail, subscription.selection, after=self._saved, page=self._batch
+            )
             try:
-                while not self._is_stopping and (page := await self._feed.next()) is not None:
-                    self._hold.check()
-                    await self._take(page)
-                    self._progressed(slot, page.looked_to)
+                await self._deliver(sink, feed)
+            except Halted as halt:
+                self.halted = halt
+                error = repr(halt.__cause__)
+                log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
+                await self._hold.given_up.wait()
             finally:
-                self._feed.end()
+                feed.end()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._is_stopping = True
+        self._hold.given_up.set()
         if self._feed is not None:
             self._feed.end()
 
-    async def _take(self, page: Page) -> None:
+    def attend(self) -> None:
+        """Have what was asked for with parked events done soon."""
+        self._is_asked = True
+        if self._feed is not None:
+            self._feed.nudge()
+
+    async def _deliver(self, sink: SlotSink, feed: Feed) -> None:
+        while not self._is_stopping and (page := await feed.next()) is not None:
+            self._hold.check()
+            if self._is_asked:
+                self._is_asked = False
+                await sink.attend()
+            await self._take(sink, page)
+            self._progressed(self._hold.lease.slot, page.looked_to, sink.sets_aside)
+
+    async def _take(self, sink: SlotSink, page: Page) -> None:
         slot_of, slot = self._subscription.slot_of, self._hold.lease.slot
-        events: list[Recorded[Any]] = []
-        for item in page.events:
-            if slot_of(item) != slot:
-                continue
-            if isinstance(item, Unreadable):
-                await self._hand(events, item.position - 1)
-                raise item.error
-            events.append(item)
-        await self._hand(events, page.looked_to)
-
-    async def _hand(self, events: Sequence[Recorded[Any]], position: int) -> None:
+        items = [item for item in page.events if slot_of(item) == slot]
         # Passing over events that nobody wants costs no write, until they are many.
-        if events or position - self._saved >= SAVE_IDLE_EVERY:
-            await self._subscription.sink.deliver(self._hold, events, position=position)
-            self._saved = position
-
-
-@contextmanager
-def handling(name: str, event: Recorded[Any]) -> Generator[None, None, None]:
-    """Make *event* the cause of all that happens in the block, on behalf of the handler *name*."""
-    outer = current_cause.get()
-    handlers = (*(outer.handlers if outer else ()), name)
-    token = current_cause.set(Cause(event.correlation_id, event.event_id, handlers))
-    try:
-        with caused(correlation_id=event.correlation_id, causation_id=event.event_id, handler=name):
-            log.debug(
-                EVENT_RECEIVED,
-                type=event.type,
-                stream=event.stream,
-                version=event.version,
-                position=event.position,
-            )
-            yield
-    finally:
-        current_cause.reset(token)
-
-
-async def patiently(name: str, position: int, policy: Backoff, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Await *attempt* until it succeeds, with growing pauses; raises its last error when *policy* gives up."""
-    failures = 0
-    while True:
-        try:
-            await attempt()
-        except (LeaseLost, StorageUnavailable):
-            raise  # not the event's fault: the subscription begins again from where it stands
-        except Exception as error:
-            failures += 1
-            if failures >= policy.attempts:
-                log.error(HANDLER_FAILED, handler=name, position=position, attempts=failures)
-                raise
-            wait_s = policy.delay_s(failures)
-            log.warning(
-                HANDLER_RETRY,
-                handler=name,
-                position=position,
-                attempt=failures,
-                error=repr(error),
-                wait_s=wait_s,
-            )
-            await asyncio.sleep(wait_s)
-        else:
-            return
-
-
-class HandlerSink:
-    """Delivers to an `EventHandler`: one event after the other, at least once."""
-
-    def __init__(self, name: str, handler: EventHandler[Any], subscriptions: Subscriptions, retry: Backoff) -> None:
-        self._name = name
-        self._handler = handler
-        self._subscriptions = subscriptions
-        self._retry = retry
-
-    async def take_over(self, lease: Lease) -> int:
-        """Return the position that the slot has come to."""
-        return await self._subscriptions.position(lease)
-
-    async def deliver(self, hold: Hold, events: Sequence[Recorded[Any]], *, position: int) -> None:
-        """Handle *events* and save the progress, a little at a time, so that a crash repeats few effects."""
-        done = saved = 0
-        clock = asyncio.get_running_loop().time
-        save_at = clock() + SAVE_AFTER_SECONDS
-        try:
-            for event in events:
-                await patiently(self._name, event.position, self._retry, partial(self._handle, hold, event))
-                done = event.position
-                if clock() >= save_at:
-                    await self._subscriptions.advance(hold.lease, done)
-                    saved, save_at = done, clock() + SAVE_AFTER_SECONDS
-            done = position
-        finally:
-            # Also when an event failed for good: those before it are done and need not come again.
-            if done > saved:
-                await self._subscriptions.advance(hold.lease, done)
-
-    async def _handle(self, hold: Hold, event: Recorded[Any]) -> None:
-        hold.check()
-        with handling(self._name, event):
-            await self._handler.handle(event)
+        if items or page.looked_to - self._saved >= SAVE_IDLE_EVERY:
+            await sink.deliver(items, position=page.looked_to)
+            self._saved = page.looked_to

@@ -33,6 +33,15 @@ class Hold:
     """By the loop's clock: others may take the slot after it."""
     ran_out: bool = False
     """Whether it was found to be over."""
+    given_up: asyncio.Event = attrs.field(factory=asyncio.Event)
+    """Set when the slot is to be let go after what is in hand."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long; raises `LeaseLost` as soon as the slot is to be let go."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.given_up.wait()
+                raise LeaseLost(*self.lease)
 
     def check(self) -> None:
         """Raise `LeaseLost` if the slot may be another's by now. To be asked before each effect."""
@@ -50,6 +59,10 @@ class Runner(Protocol):
 
     def stop(self) -> None:
         """Have `run` return after what is in hand."""
+        ...
+
+    def attend(self) -> None:
+        """Look soon whether somebody has asked for something to be done with what is parked."""
         ...
 
 
@@ -122,6 +135,7 @@ class Leases:
                 del self._running[key]  # nobody else has taken it: it begins anew below
             else:
                 running.hold.until = until
+                running.runner.attend()
         for key, lease in held.items():
             if key not in self._running and lease not in share.surplus:
                 self._begin(Hold(lease, until))

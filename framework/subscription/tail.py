@@ -34,6 +34,7 @@ class Follower:
         self.is_ended = False
         """Whether nothing more will be offered."""
         self._room = room
+        self._is_nudged = False
         self._offers: deque[Page] = deque()
         self._filled = asyncio.Event()
 
@@ -56,15 +57,21 @@ class Follower:
         self.is_ended = True
         self._filled.set()
 
+    def nudge(self) -> None:
+        """Have the one who waits look up: `take` returns, be it with nothing."""
+        self._is_nudged = True
+        self._filled.set()
+
     async def take(self) -> Page | None:
-        """Return the next offer, as soon as there is one; None if the follower is lost, or ended.
+        """Return the next offer, as soon as there is one; None if the follower is lost, ended, or nudged.
 
         Cancellation takes nothing.
         """
-        while not (self._offers or self.is_lost or self.is_ended):
+        while not (self._offers or self.is_lost or self.is_ended or self._is_nudged):
             self._filled.clear()
             await self._filled.wait()
-        if self.is_lost or self.is_ended:
+        self._is_nudged = False
+        if self.is_lost or self.is_ended or not self._offers:
             return None
         page = self._offers.popleft()
         self._room += len(page.events)
@@ -177,6 +184,7 @@ class Feed:
         self._page = page
         self._is_near = False
         self._is_ended = False
+        self._is_nudged = False
         self._follower: Follower | None = None
 
     async def next(self) -> Page | None:
@@ -186,6 +194,9 @@ class Feed:
         on where it was.
         """
         while not self._is_ended:
+            if self._is_nudged:
+                self._is_nudged = False
+                return Page((), self.position, self.position)
             page = await self._advance()
             if page is not None and page.looked_to > self.position:
                 events = page.events
@@ -194,6 +205,12 @@ class Feed:
                 self.position = page.looked_to
                 return Page(events, page.looked_to, page.head)
         return None
+
+    def nudge(self) -> None:
+        """Have the one who waits for more look up: `next` returns once, be it with nothing."""
+        self._is_nudged = True
+        if self._follower is not None:
+            self._follower.nudge()
 
     def end(self) -> None:
         """Let nobody wait for more, and follow the tail no longer."""
@@ -209,7 +226,7 @@ class Feed:
         follower = self._follower
         if follower is not None and self.position >= follower.since.result():
             page = await follower.take()
-            if page is None:
+            if page is None and (follower.is_lost or follower.is_ended):
                 self._follower, self._is_near = None, False
             return page
         page = await self._journal.read_log(after=self.position, limit=self._page, selection=self._selection)

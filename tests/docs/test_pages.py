@@ -14,6 +14,7 @@ import pytest
 import framework
 from framework.messages import Consistency
 from framework.policies import HEAD_WAIT_SECONDS, HOLD_AT_MOST, POLL_SECONDS, Backoff, Defaults
+from framework.reactions import Park
 from tests.docs.naming import ROOT, unknown_tests
 
 PROMISES = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
@@ -41,6 +42,8 @@ def test_a_default_is_what_the_page_says(name: str, value: str, is_duration: str
 
     if isinstance(setting, Consistency):
         assert setting.value == value
+    elif isinstance(setting, Park):
+        assert value == "park"
     else:
         number = float(value.replace(",", ""))
         assert setting == (timedelta(seconds=number) if is_duration else number)

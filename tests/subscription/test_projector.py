@@ -14,6 +14,7 @@ import pytest
 
 from framework import Application, Backoff, Connection, Consistency, MemoryEventStore, Projector, Recorded
 from framework.clock import SYSTEM_CLOCK
+from framework.codec import Codec
 from framework.connections import quoted
 from framework.errors import (
     ConfigurationError,
@@ -21,12 +22,16 @@ from framework.errors import (
     LeaseLost,
     SchemaMismatch,
     StorageUnavailable,
-    SubsystemFailed,
 )
+from framework.evolution import EventTypes
+from framework.journal import Journal
 from framework.policies import Defaults
+from framework.reactions import PARK, Halt, Park
 from framework.read_models import ReadModel, schema_name
-from framework.store.memory.subscriptions import MemorySubscriptions
+from framework.selection import Selection
 from framework.store.subscriptions import Definition, Lease
+from framework.subscription.delivery import Subscription
+from framework.subscription.failure import Halted, Policy
 from framework.subscription.projection import ProjectorSink
 from framework.subscription.slots import Hold
 from framework.testing import eventually
@@ -128,18 +133,23 @@ def moved(position: int, amount: int = 1) -> Recorded[Moved]:
     )
 
 
-async def deliver(model: ReadModel, events: Sequence[Recorded[Moved]], *, position: int) -> None:
-    """Have *events* projected, as the subscription's owner does."""
-    subscriptions = MemorySubscriptions()
+async def deliver(
+    model: ReadModel, events: Sequence[Recorded[Moved]], *, position: int, after_retries: Park | Halt = PARK
+) -> None:
+    """Have *events* projected, as the slot's owner does."""
+    store = MemoryEventStore()
+    subscriptions = store.subscriptions
     await subscriptions.define(Definition("Contents v1", None, 1, "stream"), start=0)
     (lease,) = (await subscriptions.share(LOG, ["Contents v1"], label="test")).held
-    sink = ProjectorSink(model, subscriptions, AT_ONCE)
-    await sink.take_over(lease)
+    projector = model.projector
+    policy = Policy("Contents", projector.on_error, AT_ONCE, after_retries)
+    sink = ProjectorSink(model, Journal(store, Codec(), EventTypes([Moved])), policy)
+    slot = await sink.take_over(Hold(lease, math.inf), Subscription("Contents v1", Selection(), 1, None, sink))
     try:
-        await sink.deliver(Hold(lease, math.inf), events, position=position)
+        await slot.deliver(events, position=position)
     finally:
-        (slot,) = await subscriptions.slots()
-        assert slot.position <= await model.position()
+        (state,) = await subscriptions.slots()
+        assert state.position <= await model.position()
 
 
 async def projected(model: ReadModel) -> tuple[int, list[int]]:
@@ -277,8 +287,9 @@ async def test_an_event_that_fails_for_good_leaves_those_before_it_done(dsn: str
     model = ReadModel(dsn, Contents(fail_at_2), namespace)
     await model.open(LOG)
 
-    with pytest.raises(LookupError):
-        await deliver(model, [moved(1), moved(2), moved(5)], position=9)
+    with pytest.raises(Halted) as halted:
+        await deliver(model, [moved(1), moved(2), moved(5)], position=9, after_retries=Halt())
+    assert isinstance(halted.value.__cause__, LookupError)
 
     assert attempts == [1, 2, 1, 2, 2, 2]
     assert await projected(model) == (1, [1])
@@ -410,13 +421,13 @@ async def test_an_error_of_the_machine_in_a_projector_is_not_taken_for_a_lost_da
         defaults=Defaults(handler_retry=AT_ONCE),
     )
 
-    async def life() -> None:
-        async with app:
-            await app.dispatch(PutIn("a", 1))
-            await eventually(lambda: attempts == [1] * (1 + AT_ONCE.attempts))
+    async with app:
+        result = await app.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
+        (parked,) = await app.subscriptions.parked(Contents)
 
-    with pytest.raises(SubsystemFailed, match=r"Contents v1 slot 0 has failed.*rates\.csv"):
-        await life()
+    assert attempts == [1] * (1 + AT_ONCE.attempts)
+    assert result.waited == {"Contents": "parked"}
+    assert (parked.key, parked.error) == ("till-a", "FileNotFoundError: rates.csv")
 
 
 # Versions, and whose tables they are -----------------------------------------------------------------

@@ -14,7 +14,7 @@ import attrs
 
 from framework.errors import LeaseLost, SubscriptionChanged
 from framework.policies import LEASE
-from framework.store.subscriptions import Definition, Lease, Share, SlotState, fair_share
+from framework.store.subscriptions import Definition, Lease, ParkedEvent, Share, SlotState, fair_share
 
 
 @attrs.define
@@ -38,6 +38,7 @@ class MemorySubscriptions:
         self._definitions: dict[str, Definition] = {}
         self._slots: dict[tuple[str, int], _Slot] = {}
         self._nodes: dict[UUID, _Node] = {}
+        self._parked: dict[tuple[str, int], ParkedEvent] = {}
         self._changed: set[asyncio.Future[None]] = set()
 
     async def define(self, definition: Definition, *, start: int) -> None:
@@ -88,6 +89,35 @@ class MemorySubscriptions:
     async def advance(self, lease: Lease, position: int) -> None:
         """Say that the slot has come to *position*; raises `LeaseLost`."""
         self._held(lease).position = position
+
+    async def park(self, lease: Lease, events: Sequence[ParkedEvent], position: int) -> None:
+        """Set *events* aside and move the slot to *position*; raises `LeaseLost`."""
+        self._held(lease).position = position
+        for event in events:
+            known = self._parked.get((event.name, event.position))
+            attempts = event.attempts + (known.attempts if known else 0)
+            self._parked[event.name, event.position] = event._replace(attempts=attempts, asked=None)
+
+    async def unpark(self, lease: Lease, position: int) -> None:
+        """Forget that the event at *position* was set aside; raises `LeaseLost`."""
+        self._held(lease)
+        self._parked.pop((lease.name, position), None)
+
+    async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
+        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        return [event for _, event in sorted(self._parked.items()) if names is None or event.name in names]
+
+    async def ask(self, name: str, what: str, *, key: str | None = None, position: int | None = None) -> int:
+        """Ask the owners of *name* to `RETRY` or `DISCARD` what is parked: all, a key, or one event."""
+        meant = [
+            event
+            for event in await self.parked([name])
+            if key in {None, event.key} and position in {None, event.position}
+        ]
+        for event in meant:
+            self._parked[name, event.position] = event._replace(asked=what)
+        self._wake()
+        return len(meant)
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""

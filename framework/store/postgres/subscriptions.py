@@ -12,7 +12,7 @@ from framework.errors import LeaseLost, SubscriptionChanged
 from framework.policies import LEASE
 from framework.store.postgres import statements
 from framework.store.postgres.listener import SLOTS_FREED
-from framework.store.subscriptions import Definition, Lease, Share, SlotState, fair_share
+from framework.store.subscriptions import Definition, Lease, ParkedEvent, Share, SlotState, fair_share
 
 Fetch = Callable[..., Awaitable[list[Any]]]
 """Runs a statement with its arguments; raises `StorageUnavailable`."""
@@ -90,6 +90,33 @@ class PostgresSubscriptions:
         """Say that the slot has come to *position*; raises `LeaseLost`."""
         if not await self._fetch(statements.ADVANCE_SLOT, *lease, position):
             raise LeaseLost(*lease)
+
+    async def park(self, lease: Lease, events: Sequence[ParkedEvent], position: int) -> None:
+        """Set *events* aside and move the slot to *position*; raises `LeaseLost`."""
+        columns = (
+            [event.position for event in events],
+            [event.key for event in events],
+            [event.error for event in events],
+            [event.attempts for event in events],
+        )
+        if not await self._fetch(statements.PARK_EVENTS, *lease, position, *columns):
+            raise LeaseLost(*lease)
+
+    async def unpark(self, lease: Lease, position: int) -> None:
+        """Forget that the event at *position* was set aside; raises `LeaseLost`."""
+        if not await self._fetch(statements.UNPARK_EVENT, *lease, position):
+            raise LeaseLost(*lease)
+
+    async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
+        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        rows = await self._fetch(statements.PARKED_EVENTS, None if names is None else list(names))
+        return [ParkedEvent(*row) for row in rows]
+
+    async def ask(self, name: str, what: str, *, key: str | None = None, position: int | None = None) -> int:
+        """Ask the owners of *name* to `RETRY` or `DISCARD` what is parked: all, a key, or one event."""
+        meant = await self._fetch(statements.ASK_PARKED, name, what, key, position)
+        await self._fetch(statements.NOTIFY, [self._channel], [SLOTS_FREED])
+        return len(meant)
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""

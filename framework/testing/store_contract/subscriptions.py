@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from framework.clock import new_id
+from framework.clock import new_id, now
 from framework.errors import LeaseLost, SubscriptionChanged
 from framework.store.protocol import EventStore
-from framework.store.subscriptions import Definition, Lease
+from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent
 from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, define, outcomes, take
 
 A, B, C = new_id(), new_id(), new_id()
@@ -161,3 +161,86 @@ class SubscriptionContract(OnAStore):
         )
 
         assert sum(len(share.held) for share in shares) == 1
+
+    async def test_what_is_parked_is_there_with_the_progress_it_came_with(self, store: EventStore) -> None:
+        await define(store, "one")
+        lease = await take(store, "one")
+        events = [parked_event("one", 3, error="it broke", attempts=2), parked_event("one", 5)]
+
+        await store.subscriptions.park(lease, events, 7)
+
+        assert await store.subscriptions.position(lease) == 7
+        assert [without_time(event) for event in await store.subscriptions.parked()] == [
+            ("one", 3, "key", "it broke", 2, None),
+            ("one", 5, "key", None, 0, None),
+        ]
+
+    async def test_who_has_lost_a_slot_parks_and_releases_nothing(self, store: EventStore) -> None:
+        await define(store, "one")
+        before = await take(store, "one", node=A)
+        await store.subscriptions.park(before, [parked_event("one", 1)], 1)
+        await store.subscriptions.leave(A)
+        await take(store, "one", node=B)
+
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.park(before, [parked_event("one", 2)], 9)
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.unpark(before, 1)
+
+        assert [event.position for event in await store.subscriptions.parked(["one"])] == [1]
+        assert (await store.subscriptions.slots())[0].position == 1
+
+    async def test_what_fails_again_is_counted_and_asked_for_no_more(self, store: EventStore) -> None:
+        await define(store, "one")
+        lease = await take(store, "one")
+        await store.subscriptions.park(lease, [parked_event("one", 1, error="first", attempts=8)], 1)
+        await store.subscriptions.ask("one", RETRY)
+
+        await store.subscriptions.park(lease, [parked_event("one", 1, error="second", attempts=1)], 1)
+
+        assert [without_time(event) for event in await store.subscriptions.parked()] == [
+            ("one", 1, "key", "second", 9, None)
+        ]
+
+    async def test_what_is_asked_for_is_all_or_a_key_or_one(self, store: EventStore) -> None:
+        await define(store, "one")
+        await define(store, "two")
+        events = [parked_event("one", 1, key="a"), parked_event("one", 2, key="b"), parked_event("one", 3, key="a")]
+        await store.subscriptions.park(await take(store, "one"), events, 3)
+        await store.subscriptions.park(await take(store, "two"), [parked_event("two", 1, key="a")], 1)
+
+        asked = [
+            await store.subscriptions.ask("one", RETRY, key="a"),
+            await store.subscriptions.ask("one", DISCARD, position=2),
+            await store.subscriptions.ask("one", DISCARD, position=9),
+        ]
+
+        assert asked == [2, 1, 0]
+        assert {(event.name, event.position): event.asked for event in await store.subscriptions.parked()} == {
+            ("one", 1): RETRY,
+            ("one", 2): DISCARD,
+            ("one", 3): RETRY,
+            ("two", 1): None,
+        }
+
+    async def test_what_is_released_is_gone(self, store: EventStore) -> None:
+        await define(store, "one")
+        lease = await take(store, "one")
+        await store.subscriptions.park(lease, [parked_event("one", 1), parked_event("one", 2)], 2)
+
+        await store.subscriptions.unpark(lease, 1)
+        await store.subscriptions.unpark(lease, 1)
+
+        assert [event.position for event in await store.subscriptions.parked()] == [2]
+
+
+def parked_event(
+    name: str, position: int, *, key: str = "key", error: str | None = None, attempts: int = 0
+) -> ParkedEvent:
+    """Return an event set aside."""
+    return ParkedEvent(name, position, key, error, attempts, now())
+
+
+def without_time(event: ParkedEvent) -> tuple[object, ...]:
+    """Return what of *event* does not depend on a clock."""
+    return (*event[:5], event.asked)

@@ -103,6 +103,17 @@ CREATE TABLE slots (
     CONSTRAINT slots_pkey PRIMARY KEY (name, slot)
 ) WITH (fillfactor = 50);
 
+CREATE TABLE parked (
+    name      text        NOT NULL,
+    position  bigint      NOT NULL,
+    key       text        NOT NULL,
+    error     text,
+    attempts  integer     NOT NULL,
+    parked_at timestamptz NOT NULL,
+    asked     text,
+    CONSTRAINT parked_pkey PRIMARY KEY (name, position)
+);
+
 CREATE TABLE heartbeats (
     node    uuid        NOT NULL,
     label   text        NOT NULL,

@@ -1,0 +1,130 @@
+"""What happens when an event fails: it is tried again, and then somebody decides what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from framework.errors import LeaseLost, StorageUnavailable
+from framework.journal import Item, Unreadable
+from framework.messages import Cause, Recorded, current_cause
+from framework.observe import EVENT_PARKED, EVENT_RECEIVED, EVENT_SKIPPED, HANDLER_RETRY, caused, log
+from framework.policies import Backoff
+from framework.reactions import Halt, Park, Reaction, Retry, Skip
+from framework.subscription.slots import Hold
+
+OnError = Callable[[Recorded[Any], Exception, int], Reaction]
+
+
+class Halted(Exception):
+    """A slot stands still before an event; its cause is the error that the event ended in."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        super().__init__(f"it stands still before position {position}")
+
+
+@attrs.frozen
+class Failure:
+    """An event that is not tried any more, for now."""
+
+    reaction: Skip | Park | Halt
+    error: Exception
+    attempts: int
+
+    @property
+    def text(self) -> str:
+        """What is kept of the error."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+@attrs.frozen
+class Policy:
+    """What a handler and its application say of events that fail."""
+
+    name: str
+    on_error: OnError
+    retry: Backoff
+    after_retries: Park | Skip | Halt
+
+    def judge(self, item: Item, error: Exception, attempts: int) -> Reaction:
+        """Return what becomes of *item* after so many *attempts*."""
+        if isinstance(item, Unreadable):
+            return self.after_retries  # nobody can be asked about it, and it does not change by waiting
+        reaction = self.on_error(item, error, attempts)
+        if isinstance(reaction, Retry) and reaction.after is None and attempts >= self.retry.attempts:
+            return self.after_retries
+        return reaction
+
+    async def attempt(self, item: Item, hold: Hold, work: Callable[[], Awaitable[None]]) -> Failure | None:
+        """Await *work* until it succeeds, and return None; or the failure, once that is final.
+
+        A database that is away, and a lease that is lost, are no fault of the event: they are raised.
+        """
+        attempts = 0
+        while True:
+            try:
+                await work()
+            except (LeaseLost, StorageUnavailable):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a handler's own code raises is for its policy to judge
+                attempts += 1
+                reaction = self.judge(item, error, attempts)
+                if not isinstance(reaction, Retry):
+                    return self._final(item, Failure(reaction, error, attempts))
+                wait_s = self.retry.delay_s(attempts) if reaction.after is None else reaction.after.total_seconds()
+                log.warning(
+                    HANDLER_RETRY,
+                    handler=self.name,
+                    position=item.position,
+                    attempt=attempts,
+                    error=repr(error),
+                    wait_s=wait_s,
+                )
+                await hold.pause(wait_s)
+            else:
+                return None
+
+    def _final(self, item: Item, failure: Failure) -> Failure:
+        if not isinstance(failure.reaction, Halt):
+            name = EVENT_PARKED if isinstance(failure.reaction, Park) else EVENT_SKIPPED
+            log.error(
+                name,
+                handler=self.name,
+                position=item.position,
+                stream=item.stream,
+                attempts=failure.attempts,
+                error=failure.text,
+                exc_info=failure.error,
+            )
+        return failure
+
+
+@contextmanager
+def handling(name: str, event: Recorded[Any]) -> Generator[None, None, None]:
+    """Make *event* the cause of all that happens in the block, on behalf of the handler *name*."""
+    outer = current_cause.get()
+    handlers = (*(outer.handlers if outer else ()), name)
+    token = current_cause.set(Cause(event.correlation_id, event.event_id, handlers))
+    try:
+        with caused(correlation_id=event.correlation_id, causation_id=event.event_id, handler=name):
+            log.debug(
+                EVENT_RECEIVED,
+                type=event.type,
+                stream=event.stream,
+                version=event.version,
+                position=event.position,
+            )
+            yield
+    finally:
+        current_cause.reset(token)
+
+
+def readable(item: Item) -> Recorded[Any]:
+    """Return *item* if it could be read, or raise why it could not."""
+    if isinstance(item, Unreadable):
+        raise item.error
+    return item
