@@ -105,32 +105,43 @@ async def program(dsn: str, schema: str, run: str) -> AsyncGenerator[asyncio.sub
         await process.communicate()
 
 
-async def line_with(process: asyncio.subprocess.Process, text: str) -> None:
-    """Read what the *process* says up to a line with *text*, or to its end."""
+async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+    """Return what the *process* says up to a line with *text*, or to its end."""
     assert process.stdout is not None
-    while line := await process.stdout.readline():
-        if text in line.decode():
-            return
+    said = ""
+    while line := (await process.stdout.readline()).decode():
+        said += line
+        if text in line:
+            break
+    return said
 
 
 async def whole_run(dsn: str, schema: str, run: str) -> float:
     """Let a run come to its end, and return the seconds from its first transfer on until the last had arrived."""
     async with program(dsn, schema, run) as process:
-        await line_with(process, "sending")
+        said = await line_with(process, "sending")
         started = perf_counter()
-        await line_with(process, "every transfer")
+        said += await line_with(process, "every transfer")
         took_s = perf_counter() - started
-        out, _ = await process.communicate()
-        assert process.returncode == 0, out.decode()
-        assert out.endswith(b"\nmoney conserved: yes\n")
+        rest, _ = await process.communicate()
+        said += rest.decode()
+        assert process.returncode == 0, said
+        assert said.endswith("\nmoney conserved: yes\n")
         return took_s
 
 
-async def killed(process: asyncio.subprocess.Process) -> bool:
-    """Kill the *process*, and say whether it still ran."""
+async def killed(process: asyncio.subprocess.Process, dsn: str, schema: str) -> bool:
+    """Kill the *process*, and say whether it still ran. It is known to be dead at once: others wait for its lease."""
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGKILL)
-    return await process.wait() == -signal.SIGKILL
+    was_killed = await process.wait() == -signal.SIGKILL
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn)
+    try:
+        if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".heartbeats'):
+            await connection.execute(f"UPDATE \"{schema}\".heartbeats SET beat_at = '-infinity'")
+    finally:
+        await connection.close()
+    return was_killed
 
 
 async def check_after_restart(dsn: str, schema: str) -> None:
@@ -158,7 +169,7 @@ async def test_whatever_moment_the_program_is_killed_at_no_money_is_made_or_lost
             # Most are killed at work; some while they start, and find what the one before has left.
             await line_with(process, "Run " if is_early else "sending")
             await asyncio.sleep(chance.uniform(0, lasts_s))
-            was_killed = await killed(process)
+            was_killed = await killed(process, dsn, schema)
         found = await look(dsn, schema)
         kills += was_killed
         kills_of_run += was_killed
@@ -189,7 +200,7 @@ async def test_a_program_killed_while_it_sets_up_can_be_started_again(dsn: str, 
         async with program(dsn, schema, "monday") as process:
             await line_with(process, "Run ")
             await asyncio.sleep(chance.uniform(0, 0.2))
-            assert await killed(process)
+            assert await killed(process, dsn, schema)
 
     await whole_run(dsn, schema, "monday")
     assert (await look(dsn, schema)).on_their_way == 0
