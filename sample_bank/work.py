@@ -153,6 +153,8 @@ async def send_in_vain(bank: Application, plan: Plan, say: Say) -> None:
         await insist(bank, OpenAccount(CLOSED_ACCOUNT), plan.command_id(f"open {CLOSED_ACCOUNT}"))
     await insist(bank, CloseAccount(CLOSED_ACCOUNT), plan.command_id(f"close {CLOSED_ACCOUNT}"))
     sender = plan.account_ids[0]
+    # Paid in for it: what the others sent may still be on its way, and the account as good as empty.
+    await insist(bank, DepositMoney(sender, SENT_IN_VAIN), plan.command_id("deposit in vain"))
     sending = SendMoney(sender, SENT_IN_VAIN, CLOSED_ACCOUNT, plan.transfer_id("in vain"))
     await insist(bank, sending, transfer_command_id(sending.transfer_id))
     say(f"  {SENT_IN_VAIN:,} sent from account {sender} to account {CLOSED_ACCOUNT!r}, which is closed")
