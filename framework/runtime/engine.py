@@ -167,6 +167,7 @@ class Engine:
             store=store,
             store_error=error,
             slots=self._leases.held,
+            halted=self._leases.halted,
             live_actors=len(self._actors),
             mailboxes=self._actors.mailboxes,
         )

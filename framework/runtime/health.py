@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import attrs
@@ -39,6 +39,8 @@ class Health:
     """Why it did not."""
     slots: tuple[Lease, ...] = ()
     """What this process runs of its handlers, projectors and processes; the rest, other processes do."""
+    halted: Mapping[Lease, str] = attrs.field(factory=dict[Lease, str])
+    """Which of them stand still before an event that failed, and what is wrong; see `Halt`."""
     live_actors: int = 0
     mailboxes: Mailboxes | None = None
     """None where it is not open."""
@@ -62,6 +64,8 @@ class Health:
         if self.store is not None:
             for trouble in dict.fromkeys(self.store.troubles):
                 yield f"appends do not arrive: {trouble}"
+        for lease, trouble in self.halted.items():
+            yield f"slot {lease.slot} of {lease.name}: {trouble}"
         mailboxes = self.mailboxes
         if mailboxes is not None and mailboxes.fullest_waiting >= mailboxes.limit:
             yield f"{mailboxes.fullest}: the mailbox is full with {mailboxes.fullest_waiting} commands"

@@ -109,12 +109,16 @@ class SlotRunner:
         self._batch = batch
         self._progressed = progressed
         self._saved = 0
-        self.halted: Halted | None = None
-        """Why it stands still, if it does."""
+        self._halted: Halted | None = None
         self._is_stopping = False
         self._is_asked = True
         """Whether somebody may have asked for something to be done with parked events."""
         self._feed: Feed | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it stands still, if it does."""
+        return None if self._halted is None else f"{self._halted}: {self._halted.__cause__!r}"
 
     async def run(self) -> None:
         """Deliver until stopped, with the batch in hand done and its progress written, or until the lease is lost."""
@@ -129,7 +133,7 @@ class SlotRunner:
             try:
                 await self._deliver(sink, feed)
             except Halted as halt:
-                self.halted = halt
+                self._halted = halt
                 error = repr(halt.__cause__)
                 log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
                 await self._hold.given_up.wait()

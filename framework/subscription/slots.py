@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
@@ -52,6 +52,11 @@ class Hold:
 
 class Runner(Protocol):
     """What runs a slot."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it stands still, if it does."""
+        ...
 
     async def run(self) -> None:
         """Run until stopped, or until the lease is lost."""
@@ -100,6 +105,12 @@ class Leases:
         self._start = start
         self._tasks = tasks
         self._running: dict[tuple[str, int], Running] = {}
+
+    @property
+    def halted(self) -> Mapping[Lease, str]:
+        """Which of them stand still before an event that failed, and what is wrong."""
+        running = self._running.values()
+        return {each.hold.lease: each.runner.trouble for each in running if each.runner.trouble is not None}
 
     @property
     def held(self) -> tuple[Lease, ...]:

@@ -8,11 +8,13 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from framework import Application, Backoff, EventHandler, MemoryEventStore, Recorded
+from framework import Application, Backoff, EventHandler, Halt, MemoryEventStore, Recorded
 from framework.errors import StorageUnavailable, SubsystemFailed
 from framework.policies import Defaults
 from framework.runtime.health import CLOSED, Health, Mailboxes
 from framework.store.health import StoreHealth
+from framework.store.memory.subscriptions import MemorySubscriptions
+from framework.store.subscriptions import Lease
 from framework.testing import eventually
 from tests.runtime.till import GatedStore, Moved, PutIn, application, tills
 
@@ -78,12 +80,32 @@ async def test_one_that_finishes_what_it_has_accepted_is_stopping() -> None:
     assert health.reasons == ("the application is stopping",)
 
 
+async def test_a_slot_that_stands_still_is_a_reason() -> None:
+    halting = Defaults(handler_retry=Backoff(attempts=1), after_retries=Halt())
+    async with Application(store=MemoryEventStore(), router=tills(), handlers=[Broken()], defaults=halting) as app:
+        await app.dispatch(PutIn("a", 1))
+
+        async def is_told() -> bool:
+            return bool((await app.health()).halted)
+
+        await eventually(is_told)
+        health = await app.health()
+
+    assert (health.state, health.is_healthy) == ("open", False)
+    assert health.reasons == ("slot 0 of Broken: it stands still before position 1: OSError('the printer is on fire')",)
+
+
 async def test_every_part_that_has_died_is_named_with_its_cause() -> None:
     class Other(Broken):
         pass
 
-    impatient = Defaults(handler_retry=Backoff(attempts=1))
-    app = Application(store=MemoryEventStore(), router=tills(), handlers=[Broken(), Other()], defaults=impatient)
+    class Unspeakable(MemorySubscriptions):
+        async def position(self, lease: Lease) -> int:
+            raise OSError("the printer is on fire")
+
+    store = MemoryEventStore()
+    store.subscriptions = Unspeakable()
+    app = Application(store=store, router=tills(), handlers=[Broken(), Other()])
 
     async def both_failed() -> bool:
         return len((await app.health()).failures) == 2
