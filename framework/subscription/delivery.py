@@ -163,9 +163,15 @@ class SlotRunner:
             self._progressed(self._hold.lease.slot, page.looked_to, sink.sets_aside)
 
     async def _take(self, sink: SlotSink, page: Page) -> None:
-        slot_of, slot = self._subscription.slot_of, self._hold.lease.slot
-        items = [item for item in page.events if slot_of(item) == slot]
+        items = [item for item in page.events if self._is_mine(item)]
         # Passing over events that nobody wants costs no write, until they are many.
         if items or page.looked_to - self._saved >= SAVE_IDLE_EVERY:
             await sink.deliver(items, position=page.looked_to)
             self._saved = page.looked_to
+
+    def _is_mine(self, item: Item) -> bool:
+        try:
+            return self._subscription.slot_of(item) == self._hold.lease.slot
+        except Exception as error:
+            # Whose it is, nobody can say: no slot may pass it.
+            raise Halted(item.position) from error

@@ -11,7 +11,7 @@ import attrs
 from framework.errors import LeaseLost, StorageUnavailable
 from framework.journal import Item, Unreadable
 from framework.messages import Cause, Recorded, current_cause
-from framework.observe import EVENT_PARKED, EVENT_RECEIVED, EVENT_SKIPPED, HANDLER_RETRY, caused, log
+from framework.observe import EVENT_PARKED, EVENT_RECEIVED, EVENT_SKIPPED, HANDLER_RETRY, POLICY_FAILED, caused, log
 from framework.policies import Backoff
 from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.subscription.slots import Hold
@@ -54,7 +54,11 @@ class Policy:
         """Return what becomes of *item* after so many *attempts*."""
         if isinstance(item, Unreadable):
             return self.after_retries  # nobody can be asked about it, and it does not change by waiting
-        reaction = self.on_error(item, error, attempts)
+        try:
+            reaction = self.on_error(item, error, attempts)
+        except Exception as fault:  # noqa: BLE001 - the handler's own code again: it has not decided, so that is done here
+            log.error(POLICY_FAILED, handler=self.name, position=item.position, error=repr(fault), exc_info=fault)
+            return self.after_retries
         if isinstance(reaction, Retry) and reaction.after is None and attempts >= self.retry.attempts:
             return self.after_retries
         return reaction

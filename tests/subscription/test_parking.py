@@ -209,6 +209,40 @@ async def test_a_slot_that_halts_stands_still_and_lets_the_application_close(sto
     assert printer.attempts == [POISON]
 
 
+async def test_an_event_whose_key_cannot_be_told_halts_every_slot(store: EventStore) -> None:
+    class Keyless(Printer):
+        partitions: ClassVar[int] = 2
+
+        def partition_by(self, event: Recorded[Moved]) -> str:
+            if event.data.amount == POISON:
+                raise LookupError("no key")
+            return event.stream
+
+    printer = Keyless()
+    async with shop(store, printer) as app:
+        await put_in(app, ("a", 1), ("b", 2))
+        await app.dispatch(PutIn("c", POISON))
+
+        async def all_stand_still() -> None:
+            assert len((await app.health()).halted) == Keyless.partitions
+
+        await eventually(all_stand_still)
+
+    assert sorted(amount for _, amount in printer.printed) == [1, 2]
+
+
+async def test_a_policy_that_fails_itself_parks(store: EventStore) -> None:
+    class Undecided(Printer):
+        def on_error(self, event: Recorded[Moved], error: Exception, attempt: int) -> Reaction:
+            raise ZeroDivisionError
+
+    async with shop(store, Undecided(POISON)) as app:
+        assert await put_in(app, ("a", POISON)) == "parked"
+        (parked,) = await app.subscriptions.parked()
+
+    assert parked.error == "OSError: paper jam"
+
+
 async def test_a_long_pause_between_attempts_does_not_keep_the_application_from_closing(store: EventStore) -> None:
     printer = Printer(POISON, reaction=Retry(after=timedelta(hours=1)))
     async with asyncio.timeout(10):

@@ -15,8 +15,9 @@ from framework.codec import Codec
 from framework.errors import ConfigurationError, NotRunning, SubsystemFailed, UndecodablePayload
 from framework.policies import Defaults
 from framework.runtime.processes import ProcessType, Relay
+from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import Expected, NewEvent, OutboxRow, ProcessChange, StreamWrite
-from framework.store.subscriptions import Definition
+from framework.store.subscriptions import Definition, Lease
 from framework.testing import ManualClock, MemoryApplications, WatchedApplication, assert_correlated
 from tests.runtime.till import Moved, PutIn, tills
 from tests.typing.test_listing import (
@@ -49,13 +50,21 @@ class Gated(EventHandler[AccountEvent]):
             await self.gate.wait()
 
 
-class Failing(EventHandler[AccountEvent]):
-    """Fails when the gate is open."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
+class Mute(EventHandler[AccountEvent]):
+    """Handles nothing: it never gets so far."""
 
     async def handle(self, event: Recorded[AccountEvent]) -> None:
+        raise NotImplementedError
+
+
+class DryPen(MemorySubscriptions):
+    """Fails, when the gate is open, in a way that nobody foresaw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def position(self, lease: Lease) -> int:
         await self.gate.wait()
         message = "the pen is dry"
         raise RuntimeError(message)
@@ -223,11 +232,11 @@ async def test_a_parked_command_does_not_keep_it_from_settling() -> None:
 
 
 async def wait_while_a_part_dies(wait: Callable[[WatchedApplication], Awaitable[object]]) -> None:
-    once = Defaults(handler_retry=Backoff(attempts=1))
-    handler = Failing()
-    async with MemoryApplications(ManualClock())(router, handlers=[handler], defaults=once) as bank:
+    store = MemoryEventStore()
+    store.subscriptions = broken = DryPen()
+    async with WatchedApplication(store=store, router=router, handlers=[Mute()]) as bank:
         await bank.dispatch(OpenAccount("a"))
-        asyncio.get_running_loop().call_soon(handler.gate.set)  # when it is waited for already
+        asyncio.get_running_loop().call_soon(broken.gate.set)  # when it is waited for already
         async with asyncio.timeout(5):
             await wait(bank)
         pytest.fail("the wait came to an end")
