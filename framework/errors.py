@@ -44,6 +44,7 @@
     │   ├── StorageUnavailable           the database did not answer; nothing was recorded
     │   ├── UnfitTransaction             a caller's transaction cannot carry an append
     │   ├── HeadHeldTooLong              a caller's transaction kept everyone waiting, and was undone
+    │   ├── TransactionEnded             a projector ended the transaction it was lent
     │   ├── AppendRefused                the database took exception to the content; nothing was recorded
     │   ├── SchemaMismatch               the database holds another schema version
     │   └── LeaseLost                    another process runs this slot of a subscription now
@@ -434,6 +435,20 @@ class HeadHeldTooLong(StoreError):
         super().__init__(
             f"the transaction was undone, because it kept everyone from appending for more than {seconds:g} s:"
             " let COMMIT follow the append at once, or append with store.transaction()"
+        )
+
+
+class TransactionEnded(StoreError):
+    """A projector ended the transaction that its rows share with its place in the log.
+
+    What it had written by then may stand; its place was not moved, so those events would come again.
+    """
+
+    def __init__(self, projector: str) -> None:
+        self.projector = projector
+        super().__init__(
+            f"projector {projector!r} ended the transaction it was lent, and rows of it may stand without their place"
+            " in the log: leave COMMIT, ROLLBACK and BEGIN out of project, and fill its tables anew"
         )
 
 

@@ -62,7 +62,7 @@ class Projector(ABC, Generic[E]):
 
     @abstractmethod
     async def project(self, event: Recorded[E], db: Connection) -> None:
-        """Write to *db* what *event* changes. The transaction is not yours to end."""
+        """Write to *db* what *event* changes. The transaction is not yours to end: that halts the slot for good."""
 
     def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
         """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.

@@ -14,7 +14,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from framework.connections import LOST, connect, create_pool, quoted, troubled, unavailable
-from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch
+from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch, TransactionEnded
 from framework.policies import LEASE
 from framework.projector import Connection, Projector
 from framework.store.subscriptions import Lease, ParkedEvent
@@ -84,8 +84,16 @@ TAKE_OVER = """
 """
 FENCE = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2"
 POSITION = "SELECT min(position) FROM framework_projections.progress WHERE schema_name = $1"
-LOCK = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2 FOR UPDATE"
-SAVE = "UPDATE framework_projections.progress SET position = $3 WHERE schema_name = $1 AND slot = $2"
+LOCK = """
+    SELECT fence, pg_current_xact_id()::text
+      FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2 FOR UPDATE
+"""
+SAVE = """
+    UPDATE framework_projections.progress SET position = $3
+     WHERE schema_name = $1 AND slot = $2 AND pg_current_xact_id()::text = $4
+    RETURNING position
+"""
+"""No row: it is not the transaction any more that was begun by LOCK."""
 
 SETUP_LOCK = 0x70726F6A6563
 """Serialises those who create schemas: CREATE … IF NOT EXISTS alone races."""
@@ -144,7 +152,7 @@ class ReadModel:
         Waits for a transaction of the owner before to end: what that has written is then in the position. Raises
         `LeaseLost` if there has been a later owner.
         """
-        connection = await self._connected(lease.slot)
+        connection = await self._idle(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
             position: int | None = await connection.fetchval(TAKE_OVER, self.schema, lease.slot, lease.fence)
             if position is not None:
@@ -168,16 +176,18 @@ class ReadModel:
         """Give a connection inside a transaction that ends with the slot moved to *position*.
 
         Raises `LeaseLost` on entry if there has been a later owner, and `StorageUnavailable` if the connection is lost.
-        Any error inside undoes everything.
+        Any error inside undoes everything, unless it was ended inside: that is `TransactionEnded`.
         """
-        connection = await self._connected(lease.slot)
+        connection = await self._idle(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
                 # Locked first: a later owner waits here for the end of this, or has been here and is found out.
-                if await connection.fetchval(LOCK, self.schema, lease.slot) != lease.fence:
+                fence, begun = await connection.fetchrow(LOCK, self.schema, lease.slot) or (None, None)
+                if fence != lease.fence:
                     raise LeaseLost(*lease)
                 yield connection
-                await connection.execute(SAVE, self.schema, lease.slot, position)
+                if await connection.fetchval(SAVE, self.schema, lease.slot, position, begun) is None:
+                    raise TransactionEnded(self.name)
 
     async def park(self, db: Connection, event: ParkedEvent) -> None:
         """Set *event* aside within the transaction of *db*."""
@@ -213,6 +223,14 @@ class ReadModel:
                 yield lent
         finally:
             await readers.release(lent)
+
+    async def _idle(self, slot: int) -> asyncpg.Connection[Any]:
+        """Return the slot's own connection, and not one with a transaction that was broken off half way."""
+        connection = await self._connected(slot)
+        if connection.is_in_transaction():
+            connection.terminate()
+            connection = await self._connected(slot)
+        return connection
 
     async def _connected(self, slot: int = 0) -> asyncpg.Connection[Any]:
         writer = self._writers.get(slot)

@@ -27,11 +27,12 @@ from framework.errors import (
     LeaseLost,
     OutcomeUnknown,
     StorageUnavailable,
+    TooManyAttempts,
 )
 from framework.journal import Item
 from framework.messages import Cause, Recorded, current_cause
-from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_PARKED, caused, log
-from framework.policies import POLL_SECONDS, Backoff
+from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_BEATEN, PROCESS_COMMAND_PARKED, caused, log
+from framework.policies import CONFLICT, POLL_SECONDS, Backoff
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.store.protocol import EventStore, InstanceRow, OutboxRow, ProcessChange, ProcessStore
 from framework.subscription.delivery import Subscription
@@ -311,21 +312,27 @@ class Relay:
         """Send one command, and say whether it was accepted; what is refused is answered by the process itself."""
         command = self._process.command(row)
         refusals: list[CommandRejected] = []
+        defeats: list[TooManyAttempts] = []
 
         async def attempt() -> None:
             try:
                 await self._send(command, row.command_id)
             except CommandRejected as refusal:
                 refusals.append(refusal)
+            except TooManyAttempts as defeat:
+                defeats.append(defeat)
             except (OutcomeUnknown, DispatchTimeout) as error:
                 # No fault of the command, however long it lasts: sent again under its id, it is answered as it was.
                 raise StorageUnavailable(f"{row.command_type} has no answer yet: {error}") from error
 
         try:
             await self._insist(attempt)
-            if not refusals:
+            if refusals:
+                await self._refused(row, command, refusals[0])
+            elif defeats:
+                await self._beaten(row, defeats[0])
+            else:
                 return True
-            await self._refused(row, command, refusals[0])
         except StorageUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - a command that cannot be sent must stop its instance, and no other
@@ -358,6 +365,13 @@ class Relay:
                 await asyncio.sleep(wait_s)
             else:
                 return
+
+    @staticmethod
+    async def _beaten(row: OutboxRow, defeat: TooManyAttempts) -> None:
+        # Its rivals' fault, if anybody's: it keeps its place, and the next page begins with it again.
+        wait_s = CONFLICT.longest.total_seconds()
+        log.warning(PROCESS_COMMAND_BEATEN, command=row.command_type, error=str(defeat), wait_s=wait_s)
+        await asyncio.sleep(wait_s)
 
     async def _refused(self, row: OutboxRow, command: Any, refusal: CommandRejected) -> None:
         rows = await self._store.load_instances(row.process, [row.instance])

@@ -66,13 +66,14 @@ class Policy:
     async def attempt(self, item: Item, hold: Hold, work: Callable[[], Awaitable[None]]) -> Failure | None:
         """Await *work* until it succeeds, and return None; or the failure, once that is final.
 
-        A database that is away, and a lease that is lost, are no fault of the event: they are raised.
+        A database that is away, and a lease that is lost, are no fault of the event: they are raised, and so is
+        `Halted`.
         """
         attempts = 0
         while True:
             try:
                 await work()
-            except (LeaseLost, StorageUnavailable):
+            except (LeaseLost, StorageUnavailable, Halted):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a handler's own code raises is for its policy to judge
                 attempts += 1

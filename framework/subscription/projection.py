@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from framework.errors import LeaseLost, StorageUnavailable
+from framework.errors import LeaseLost, StorageUnavailable, TransactionEnded
 from framework.journal import Item, Journal
 from framework.projector import Connection
 from framework.reactions import Halt, Park
@@ -84,7 +84,7 @@ class ProjectorSlot:
         free = [item for item in items if not self._aside.holds_back(item)]
         try:
             await self._project(free, position, held_back)
-        except (LeaseLost, StorageUnavailable):
+        except (LeaseLost, StorageUnavailable, Halted):
             raise
         except Exception:  # noqa: BLE001 - which event is at fault is found out one by one, and judged then
             return False
@@ -121,6 +121,8 @@ class ProjectorSlot:
                     await self._model.unpark(db, event.position)
             except (LeaseLost, StorageUnavailable):
                 raise
+            except TransactionEnded as error:
+                raise Halted(event.position) from error
             except Exception as error:  # noqa: BLE001 - it failed again: that is kept, and those behind it wait on
                 async with self._model.advancing(self._hold.lease, self.position) as db:
                     again = event._replace(error=f"{type(error).__name__}: {error}", attempts=1)
@@ -129,12 +131,18 @@ class ProjectorSlot:
             self._aside.forget(event)
 
     async def _project(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent] = ()) -> None:
-        """Project *items*, set the *parked* aside, and move to *position*, all or nothing."""
-        async with self._model.advancing(self._hold.lease, position) as db:
-            for item in items:
-                await self._write(item, db)
-            for event in parked:
-                await self._model.park(db, event)
+        """Project *items*, set the *parked* aside, and move to *position*, all or nothing.
+
+        Raises `Halted` where the projector has ended the transaction: tried again, its rows would come twice.
+        """
+        try:
+            async with self._model.advancing(self._hold.lease, position) as db:
+                for item in items:
+                    await self._write(item, db)
+                for event in parked:
+                    await self._model.park(db, event)
+        except TransactionEnded as error:
+            raise Halted(items[0].position) from error
         self.position = position
         for event in parked:
             self._aside.remember(event)

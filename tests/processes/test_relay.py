@@ -22,7 +22,14 @@ from framework import (
     Start,
     Stop,
 )
-from framework.errors import ConfigurationError, DispatchTimeout, DuplicateName, FrameworkError, OutcomeUnknown
+from framework.errors import (
+    ConfigurationError,
+    DispatchTimeout,
+    DuplicateName,
+    FrameworkError,
+    OutcomeUnknown,
+    WrongExpectedVersion,
+)
 from framework.policies import Defaults
 from framework.store.protocol import Appended, OutboxRow, ProcessChange, Receipt, StreamWrite
 from framework.testing import eventually
@@ -278,6 +285,41 @@ async def test_a_command_is_not_parked_for_want_of_an_answer_however_often(troub
         await eventually(lambda: _is_shipped(store))
 
         assert not await store.parked("Fulfil")
+
+
+async def test_a_command_that_loses_to_other_writers_is_sent_until_it_wins_and_holds_back_no_other_instance() -> None:
+    class Rivals(MemoryEventStore):
+        """Somebody else is quicker at one parcel, more often than a command at fault would be tried."""
+
+        defeats = QUICK.handler_retry.attempts + 3
+        others = asyncio.Event()
+
+        async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+            if self.defeats and any(write.stream == "Warehouse-a" for write in writes):
+                self.defeats -= 1
+                if not self.defeats:
+                    await self.others.wait()
+                raise WrongExpectedVersion("Warehouse-a", "version 0", 1)
+            return await super().append(writes, receipts)
+
+    once = attrs.evolve(QUICK, conflict_retries=0)
+    store = Rivals()
+    async with Application(store=store, router=shop(), processes=[Fulfil], defaults=once) as app:
+        await app.dispatch(Order("a", 2))
+        await app.dispatch(Order("b", 1))
+
+        async def other_is_shipped() -> None:
+            assert await sent(store, "b") == ["Shipped"]
+
+        await eventually(other_is_shipped)
+        store.others.set()
+
+        async def both_parcels() -> None:
+            assert await sent(store, "a") == ["Shipped", "Shipped"]
+
+        await eventually(both_parcels)
+        assert not await store.parked("Fulfil")
+        assert store.defeats == 0
 
 
 async def _is_shipped(store: MemoryEventStore) -> None:

@@ -22,6 +22,7 @@ from framework.errors import (
     LeaseLost,
     SchemaMismatch,
     StorageUnavailable,
+    TransactionEnded,
 )
 from framework.evolution import EventTypes
 from framework.journal import Journal
@@ -294,6 +295,40 @@ async def test_an_event_that_fails_for_good_leaves_those_before_it_done(dsn: str
     assert attempts == [1, 2, 1, 2, 2, 2]
     assert await projected(model) == (1, [1])
     await model.close()
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "COMMIT; BEGIN"])
+async def test_a_projector_that_ends_its_transaction_halts_at_once_and_is_not_tried_again(
+    dsn: str, namespace: str, ending: str
+) -> None:
+    attempts: list[int] = []
+
+    async def end_at_2(event: Recorded[Moved], db: Connection) -> None:
+        attempts.append(event.position)
+        if event.position == 2:
+            await db.execute(ending)
+
+    model = ReadModel(dsn, Contents(end_at_2), namespace)
+    await model.open(LOG)
+
+    with pytest.raises(Halted) as halted:
+        await deliver(model, [moved(1), moved(2), moved(5)], position=9)
+
+    assert isinstance(halted.value.__cause__, TransactionEnded)
+    assert attempts == [1, 2, 5], "once more, and its rows would be there twice"
+    assert await model.position() == 0
+    await model.close()
+
+
+async def test_a_transaction_that_was_broken_off_half_way_does_not_meet_the_next_one(model: ReadModel) -> None:
+    async with model.advancing(FIRST, 1) as db:
+        pass
+    await db.execute("BEGIN")
+
+    async with model.advancing(FIRST, 2) as db:
+        await model.projector.project(moved(2), db)
+
+    assert await projected(model) == (2, [2])
 
 
 # Two processes -------------------------------------------------------------------------------------
