@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
 # What is about processes that are killed, benchmarks, checkers and pages: one Python is as good as another.
-SLOW := faults embedded bench mutants typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
+SLOW := faults embedded bench mutants test_constraints.py typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check format lint types layers docs test test-fast test-pythons external mutants schema bench clean
