@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from framework.codec.leaves import LEAVES, Refused
 from framework.errors import CommandRejected
-from framework.leaves import LEAVES, Refused
 
 TAGGED = {cls.__name__: form for cls, form in LEAVES.items() if cls not in (NoneType, bool, int, str)}
 """The types that JSON has no value for, by the name they are stored under beside it."""

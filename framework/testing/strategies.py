@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from framework.aggregate import Aggregate
-from framework.annotations import (
+from framework.codec.annotations import (
     field_types,
     is_array,
     is_attrs,
@@ -28,8 +28,8 @@ from framework.annotations import (
     members_of,
     unwrapped,
 )
+from framework.codec.leaves import LEAVES, Refused
 from framework.contracts import message_types
-from framework.leaves import LEAVES, Refused
 
 C = TypeVar("C")
 E = TypeVar("E")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 import cattrs
 
-from framework.annotations import (
+from framework.codec.annotations import (
     NotHeld,
     field_types,
     is_array,
@@ -20,8 +20,8 @@ from framework.annotations import (
     members_of,
     unwrapped,
 )
-from framework.compounds import enum_hooks, teach_compounds
-from framework.leaves import LEAVES, Form, Kind, Refused, plain, unfit
+from framework.codec.compounds import enum_hooks, teach_compounds
+from framework.codec.leaves import LEAVES, Form, Kind, Refused, plain, unfit
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ import attrs
 import cattrs
 import msgspec
 
-from framework.annotations import NotHeld, field_types
+from framework.codec.annotations import NotHeld, field_types
+from framework.codec.forms import Forms
+from framework.codec.leaves import Refused, plain
 from framework.errors import UndecodablePayload, UnencodableValue, UnsupportedType
-from framework.forms import Forms
-from framework.leaves import Refused, plain
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn
 
-from framework.annotations import (
+from framework.codec.annotations import (
     is_array,
     is_attrs,
     is_literal,
@@ -21,7 +21,7 @@ from framework.annotations import (
     members_of,
     unwrapped,
 )
-from framework.leaves import Refused, exactly, is_exactly, unfit
+from framework.codec.leaves import Refused, exactly, is_exactly, unfit
 
 
 def teach_compounds(converter: cattrs.Converter) -> None:
