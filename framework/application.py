@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -386,6 +386,24 @@ class Application:
                     if isinstance(event, Unreadable):
                         raise event.error
                     yield event
+
+    async def wait_for(
+        self, position: int, handlers: Waiting, *, timeout: timedelta | None = None
+    ) -> Mapping[str, str]:
+        """Return when every one of *handlers* has handled the event at *position*, that of a `DispatchResult`, say.
+
+        They may run here or in other processes. With it they have handled what came before it in its stream, or what
+        else is its key to them. Returns each one's name with `handled`, `parked` or, after *timeout*, `late`; one that
+        does not handle such events has. `Consistency.STRONG` means all who do. *timeout* is as long as `Defaults` have
+        it for dispatches unless given.
+
+        Raises `UnknownHandler` for a handler that no process can run which lives, `SelfWait` inside of one of them,
+        `InvalidRequest` for a position that the log has not come to, `StorageUnavailable`, and what `dispatch` does
+        when the application is not open. Cancellation is safe: nothing is consumed.
+        """
+        engine = self._alive()
+        limit = self._wiring.defaults.consistency_timeout if timeout is None else timeout
+        return await engine.waits.wait_for_position(position, names(handlers) or (), timeout_s=limit.total_seconds())
 
     async def health(self, *, within: timedelta = HEALTH_WITHIN) -> Health:
         """Return how the application is, open or not; what is wrong with it is said there, and not raised.

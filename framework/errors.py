@@ -298,7 +298,7 @@ class SelfWait(DispatchError):
 
 
 class UnknownHandler(DispatchError):
-    """A dispatch would wait for a handler that nobody runs; nothing was recorded."""
+    """Somebody would wait for a handler that no process can run which lives; nothing was recorded."""
 
     def __init__(self, handler: str, known: Collection[str]) -> None:
         self.handler = handler

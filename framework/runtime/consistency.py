@@ -1,143 +1,237 @@
-"""Waits until named handlers have passed a position, on whichever node they run."""
+"""Waits until handlers have passed events, on whichever node they run."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
 
-import attrs
-
-from framework.errors import StorageUnavailable, UnknownHandler
-from framework.store.subscriptions import ParkedEvent, Subscriptions
+from framework.errors import InvalidRequest, SelfWait, StorageUnavailable, UnknownHandler
+from framework.journal import Item, Journal
+from framework.messages import Consistency, DispatchResult, current_cause
+from framework.policies import RENEW
+from framework.runtime.progress import Happened, Progress
+from framework.selection import Selection
+from framework.store.subscriptions import ParkedEvent
 from framework.subscription.delivery import Subscription
 
 LOOK_FIRST_S = 0.005
 LOOK_LAST_S = 0.2
 """How often the progress of a slot that runs elsewhere is looked at, from the first time to the last."""
 
-
-@attrs.define(eq=False)
-class Place:
-    """How far one slot has come, and who waits for it."""
-
-    position: int = 0
-    is_here: bool = False
-    """Whether this process runs it, and so hears of its progress at once."""
-    sets_aside: bool = True
-    """Whether there may be events that it has parked."""
-    _waiting: list[tuple[int, int, asyncio.Future[None]]] = attrs.field(
-        factory=list[tuple[int, int, asyncio.Future[None]]]
-    )
-    _tickets: count[int] = attrs.field(factory=count)
-
-    def advance(self, position: int) -> None:
-        """Note that everything up to *position* is durably handled, and release those who waited for it."""
-        self.position = max(self.position, position)
-        while self._waiting and self._waiting[0][0] <= self.position:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                future.set_result(None)
-
-    async def reach(self, position: int) -> None:
-        """Return when everything up to *position* is durably handled."""
-        if self.position < position:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (position, next(self._tickets), future))
-            await future
-
-
-class Progress:
-    """How far each slot of one handler has come."""
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self.places: defaultdict[int, Place] = defaultdict(Place)
-
-    def heard(self, slot: int, position: int, sets_aside: bool) -> None:
-        """Note what a slot that runs here has come to, and whether anything is parked in it."""
-        place = self.places[slot]
-        place.is_here = True
-        place.sets_aside = sets_aside
-        place.advance(position)
-
-    def slots_of(self, stream: str) -> Collection[int]:
-        """Return the slots that events of *stream* may fall into."""
-        subscription = self.subscription
-        return range(subscription.partitions) if subscription.key else (subscription.slot_of_key(stream),)
+VERSION = re.compile(r" v\d+$")
+"""What the subscription of a projector has behind the projector's name."""
 
 
 class ConsistencyWaits:
-    """The progress of every handler that this process can run."""
+    """Who handles events, here and elsewhere, and how far they have come."""
 
-    def __init__(self, subscriptions: Subscriptions, parked: Callable[[str], Awaitable[Sequence[ParkedEvent]]]) -> None:
-        """Ask *subscriptions* about slots that run elsewhere, and by *parked* what a handler has set aside."""
-        self._subscriptions = subscriptions
+    def __init__(self, journal: Journal, parked: Callable[[str], Awaitable[Sequence[ParkedEvent]]]) -> None:
+        """Ask the store about slots that run elsewhere, and *parked* what a handler that can run here has set aside."""
+        self._journal = journal
+        self._subscriptions = journal.store.subscriptions
         self._parked = parked
-        self._progress: dict[str, Progress] = {}
+        self._here: dict[str, Progress] = {}
+        self._elsewhere: dict[str, dict[str, Progress]] = {}
+        """By handler and subscription: while a projector is exchanged, two versions of it run."""
+        self._looked_around_at = float("-inf")
+        self._look_around = asyncio.Lock()
 
     def register(self, handler: str, subscription: Subscription) -> Progress:
         """Add a handler by the name it is waited for under, and return where its progress is noted."""
-        progress = self._progress[handler] = Progress(subscription)
+        progress = self._here[handler] = Progress.of(subscription)
         return progress
 
-    def interested_in(self, types: Collection[str]) -> list[str]:
-        """Return the handlers that handle at least one of *types*."""
-        return [
-            name
-            for name, progress in self._progress.items()
-            if progress.subscription.selection.types is None
-            or not progress.subscription.selection.types.isdisjoint(types)
-        ]
+    # Whom to wait for --------------------------------------------------------------------------------
 
-    def check(self, handlers: Iterable[str]) -> None:
-        """Raise `UnknownHandler` if one of *handlers* is not run here."""
-        for name in handlers:
-            if name not in self._progress:
-                raise UnknownHandler(name, self._progress)
+    async def choose(self, wanted: Consistency | Collection[str], types: Collection[str]) -> Collection[str]:
+        """Return the handlers that one is to wait for who asks for *wanted*, after events of *types*.
+
+        `STRONG` means all who handle one of *types*, those included that only other processes can run. Raises
+        `UnknownHandler` for a handler that no process can run which lives, `SelfWait` inside of one of them, and
+        `StorageUnavailable`.
+        """
+        handlers: Collection[str]
+        match wanted:
+            case Consistency.EVENTUAL:
+                return ()
+            case Consistency.STRONG:
+                await self._refresh(RENEW.total_seconds())
+                handlers = [
+                    name for name in self._known() if any(_may_want(each, types) for each in self._progress_of(name))
+                ]
+            case _:
+                handlers = wanted
+                if any(name not in self._here for name in handlers):
+                    await self._refresh(RENEW.total_seconds())
+                if any(not self._progress_of(name) for name in handlers):
+                    await self._refresh(0.0)
+                for name in handlers:
+                    if not self._progress_of(name):
+                        raise UnknownHandler(name, self._known())
+        cause = current_cause.get()
+        for outer in cause.handlers if cause else ():
+            if outer in handlers:
+                raise SelfWait(outer)
+        return handlers
+
+    def _known(self) -> list[str]:
+        return [*self._here, *(name for name in self._elsewhere if name not in self._here)]
+
+    def _progress_of(self, handler: str) -> Collection[Progress]:
+        here = self._here.get(handler)
+        return self._elsewhere.get(handler, {}).values() if here is None else (here,)
+
+    async def _refresh(self, at_most_s: float) -> None:
+        """Learn whom other processes can run, unless it was asked less than *at_most_s* seconds ago."""
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
+        async with self._look_around:
+            # Whoever has looked while this waited has looked for all who did.
+            if self._looked_around_at >= asked_at - at_most_s:
+                return
+            began = clock()
+            found: defaultdict[str, dict[str, Progress]] = defaultdict(dict)
+            for definition in await self._subscriptions.running():
+                handler = VERSION.sub("", definition.name)
+                known = self._elsewhere.get(handler, {}).get(definition.name)
+                found[handler][definition.name] = Progress.elsewhere(definition) if known is None else known
+            self._elsewhere = dict(found)
+            self._looked_around_at = began
+
+    # Waiting -----------------------------------------------------------------------------------------
+
+    async def wait_for_results(
+        self, results: Sequence[DispatchResult], handlers: Collection[str], *, timeout_s: float
+    ) -> Mapping[str, str]:
+        """Wait until *handlers* have passed what *results* led to, or what they found done; answers as `wait_for`."""
+        events: list[Happened] = []
+        with suppress(StorageUnavailable):  # then nobody can say that they have
+            for result in results:
+                events += await self._happened(result)
+            events.sort(key=lambda event: event.position)
+            return await self.wait_for(events, handlers, timeout_s=timeout_s)
+        return dict.fromkeys(handlers, "late")
+
+    async def wait_for_position(
+        self, position: int, wanted: Consistency | Collection[str], *, timeout_s: float
+    ) -> Mapping[str, str]:
+        """Wait until the handlers that are *wanted* have passed the event at *position*; answers as `wait_for`."""
+        events = await self._at(position)
+        handlers = await self.choose(wanted, {event.type for event in events})
+        return await self.wait_for(events, handlers, timeout_s=timeout_s)
 
     async def wait_for(
-        self, appended: Mapping[str, range], handlers: Collection[str], *, timeout_s: float
+        self, events: Sequence[Happened], handlers: Collection[str], *, timeout_s: float
     ) -> Mapping[str, str]:
-        """Wait until *handlers* have passed what was *appended* to each stream, at most *timeout_s* seconds.
+        """Wait until *handlers* have passed those of *events* that they want, at most *timeout_s* seconds.
 
         Returns each handler's name with `handled`, `parked` or `late`; of one that cannot be asked, since the database
         is away, it is the last. Cancellation is safe: nothing is consumed.
         """
         waited = dict.fromkeys(handlers, "late")
-        with suppress(TimeoutError, StorageUnavailable):
+
+        async def wait(handler: str) -> None:
+            with suppress(StorageUnavailable):
+                waited[handler] = await self._passed(handler, events)
+
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                for name in handlers:
-                    waited[name] = await self._passed(name, appended)
+                if len(handlers) == 1:
+                    await wait(*handlers)
+                    return waited
+                # Each for itself: one that is late must not hide that the others are not.
+                async with asyncio.TaskGroup() as group:
+                    for handler in handlers:
+                        group.create_task(wait(handler))
         return waited
 
-    async def _passed(self, handler: str, appended: Mapping[str, range]) -> str:
-        """Return what became of the events, once *handler* has passed all of them."""
-        progress, may_be_parked = self._progress[handler], False
-        for stream, positions in appended.items():
-            for slot in progress.slots_of(stream):
-                await self._reach(handler, slot, positions[-1])
+    async def _happened(self, result: DispatchResult) -> Sequence[Happened]:
+        events = result.events
+        if not events:
+            return await self._at(result.position)  # what it found done, it may be the first to see
+        first = result.position - len(events) + 1
+        names = [self._journal.types.name_of(event.__class__)[0] for event in events]
+        return [Happened(name, result.stream, first + place) for place, name in enumerate(names)]
+
+    async def _at(self, position: int) -> Sequence[Happened]:
+        """Return the event at *position*, none for 0; raises `InvalidRequest` where there is none yet."""
+        if position == 0:
+            return ()
+        page = await self._journal.read_log(after=position - 1, limit=1, selection=Selection())
+        if not page.events:
+            raise InvalidRequest(f"no event is at position {position}: the log ends at {page.head}")
+        (item,) = page.events
+        return (Happened(item.type, item.stream, item.position),)
+
+    async def _passed(self, handler: str, events: Sequence[Happened]) -> str:
+        """Return what became of *events*, once *handler* has passed all it wants of them."""
+        for progress in self._progress_of(handler):
+            wanted, may_be_parked = progress.wanted(events), False
+            for slot, position in (await self._slots(progress, wanted)).items():
+                await self._reach(progress, slot, position)
                 place = progress.places[slot]
                 may_be_parked = may_be_parked or place.sets_aside or not place.is_here
-        if may_be_parked:
-            for event in await self._parked(handler):
-                if any(event.position in positions for positions in appended.values()):
+            if may_be_parked:
+                positions = {event.position for event in wanted}
+                if any(event.position in positions for event in await self._parked_by(handler, progress)):
                     return "parked"
         return "handled"
 
-    async def _reach(self, handler: str, slot: int, position: int) -> None:
-        progress = self._progress[handler]
+    async def _slots(self, progress: Progress, events: Sequence[Happened]) -> Mapping[int, int]:
+        """Return the slots to wait for, and for each the position that it must have passed."""
+        if not events:
+            return {}
+        if progress.is_by_stream or progress.partitions == 1:
+            return progress.slots_by_stream(events)
+        if progress.slot_of is not None:
+            items = await self._items(progress, events)
+            with suppress(Exception):  # a key that cannot be told: its event halts every slot
+                return progress.slots_by_key(items)
+        # Only who runs it knows the keys.
+        return dict.fromkeys(range(progress.partitions), events[-1].position)
+
+    async def _items(self, progress: Progress, events: Sequence[Happened]) -> Collection[Item]:
+        first, last = events[0].position, events[-1].position
+        positions = {event.position for event in events}
+        page = await self._journal.read_log(after=first - 1, limit=last - first + 1, selection=progress.selection)
+        return [item for item in page.events if item.position in positions]
+
+    async def _reach(self, progress: Progress, slot: int, position: int) -> None:
         place = progress.places[slot]
         pause_s = LOOK_FIRST_S
+        has_asked = False
         while place.position < position:
             # It may pass to another process while it is waited for, so now and then it is looked at in any case.
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_LAST_S if place.is_here else pause_s):
                     await place.reach(position)
                     return
+            if pause_s >= LOOK_LAST_S and not has_asked:
+                # It may have passed without a word, where nothing of what it saw was for it.
+                has_asked = True
+                await self._subscriptions.nudge()
             pause_s = min(pause_s * 2, LOOK_LAST_S)
-            for state in await self._subscriptions.slots([progress.subscription.name]):
-                progress.places[state.slot].advance(state.position)
+            await self._look_at(progress)
+
+    async def _look_at(self, progress: Progress) -> None:
+        """Learn how far the slots have come, unless somebody is about to: those who wait are told with him."""
+        if progress.is_looked_at:
+            return
+        progress.is_looked_at = True
+        try:
+            progress.seen(await self._subscriptions.slots([progress.name]))
+        finally:
+            progress.is_looked_at = False
+
+    async def _parked_by(self, handler: str, progress: Progress) -> Iterable[ParkedEvent]:
+        if handler in self._here:
+            return await self._parked(handler)
+        return await self._subscriptions.parked([progress.name])
+
+
+def _may_want(progress: Progress, types: Collection[str]) -> bool:
+    wanted = progress.selection.types
+    return wanted is None or not wanted.isdisjoint(types)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, suppress
 
 import attrs
 
 from framework.errors import CommandRejected, NoAnswer
 from framework.journal import Journal
-from framework.messages import DispatchResult
+from framework.messages import Consistency, DispatchResult
 from framework.middleware import CommandContext, Middleware, onion
 from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
 from framework.runtime.actors import Actors
@@ -60,18 +60,24 @@ class Dispatcher:
         """Have *order* decided: the innermost of the onion."""
         with _caused(order):
             prepared = self.preparation.prepare(order, self.preparation.digest(order))
+            awaited = await self._awaited(prepared)
             try:
                 result = await self._answer(prepared)
             except Exception as error:
                 _log_failure(order, prepared.stream, type(order.command).__name__, error)
                 raise
             _log_success(order, result)
-            if not prepared.awaited:
+            if not awaited:
                 return result
-            waited = await self._waits.wait_for(
-                {result.stream: _positions(result)}, prepared.awaited, timeout_s=self._consistency_timeout_s
-            )
+            waited = await self._waits.wait_for_results([result], awaited, timeout_s=self._consistency_timeout_s)
             return attrs.evolve(result, waited=waited)
+
+    async def _awaited(self, prepared: Prepared) -> Collection[str]:
+        """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
+        if prepared.wanted is Consistency.EVENTUAL:
+            return ()
+        name_of = self._journal.types.name_of
+        return await self._waits.choose(prepared.wanted, {name_of(event)[0] for event in prepared.events})
 
     async def _answer(self, prepared: Prepared) -> DispatchResult:
         stream, request, timeout_s = prepared.stream, prepared.request, prepared.timeout_s
@@ -124,6 +130,7 @@ class Dispatcher:
         digests = [self.preparation.digest(order) or b"" for order in orders]
         whole = hashlib.sha256(b"".join(digests)).digest() if all(digests) else None
         prepared = [self.preparation.prepare(order, whole) for order in orders]
+        awaited = [await self._awaited(each) for each in prepared]
         timeout_s = max(each.timeout_s for each in prepared)
         pairs = [(each.stream, each.request) for each in prepared]
         try:
@@ -134,20 +141,14 @@ class Dispatcher:
             raise
         for order, result in zip(orders, results, strict=True):
             _log_success(order, result)
-        handlers = {name for each in prepared for name in each.awaited}
+        handlers = {name for names in awaited for name in names}
         if not handlers:
             return results
-        appended = {result.stream: _positions(result) for result in results}
-        waited = await self._waits.wait_for(appended, handlers, timeout_s=self._consistency_timeout_s)
+        waited = await self._waits.wait_for_results(results, handlers, timeout_s=self._consistency_timeout_s)
         return [
-            attrs.evolve(result, waited={name: waited[name] for name in each.awaited})
-            for result, each in zip(results, prepared, strict=True)
+            attrs.evolve(result, waited={name: waited[name] for name in names})
+            for result, names in zip(results, awaited, strict=True)
         ]
-
-
-def _positions(result: DispatchResult) -> range:
-    """Return where the events of *result* are in the log; of one without events, where those before it end."""
-    return range(result.position - max(len(result.events), 1) + 1, result.position + 1)
 
 
 def _caused(order: CommandContext) -> AbstractContextManager[None]:

@@ -24,11 +24,12 @@ from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
 from framework.router import Router
 from framework.runtime.actors import Actors
-from framework.runtime.consistency import ConsistencyWaits, Place, Progress
+from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.control import Control
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
+from framework.runtime.progress import Place, Progress
 from framework.runtime.requests import Preparation
 from framework.runtime.snapshots import Snapshots
 from framework.runtime.states import States
@@ -87,7 +88,7 @@ class Engine:
             self._subscriptions,
             {model.name: model for model in models or ()},
         )
-        self._waits = ConsistencyWaits(wiring.journal.store.subscriptions, self.control.parked)
+        self.waits = ConsistencyWaits(wiring.journal, self.control.parked)
         self._progress: dict[str, Progress] = {}
         """By the names of subscriptions."""
         self._leases = Leases(
@@ -102,10 +103,10 @@ class Engine:
         self._relaying: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
-            Preparation(wiring.router, wiring.journal, self._waits, wiring.clock, wiring.defaults),
+            Preparation(wiring.router, wiring.journal, wiring.clock, wiring.defaults),
             wiring.journal,
             self._actors,
-            self._waits,
+            self.waits,
             wiring.middleware,
             wiring.defaults.consistency_timeout.total_seconds(),
             wiring.watch,
@@ -120,7 +121,7 @@ class Engine:
         store = wiring.journal.store
         self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
         for handler, subscription in self._subscriptions.items():
-            self._progress[subscription.name] = self._waits.register(handler, subscription)
+            self._progress[subscription.name] = self.waits.register(handler, subscription)
             await store.subscriptions.define(subscription.definition, start=0)
         if self._subscriptions:
             self._leasing = self.supervisor.keep("leases", self._leases.run)
@@ -194,7 +195,7 @@ class Engine:
         return {
             f"{name} slot {slot}": progress.places[slot]
             for name, progress in self._progress.items()
-            for slot in range(progress.subscription.partitions)
+            for slot in range(progress.partitions)
         }
 
     @contextmanager

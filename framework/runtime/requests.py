@@ -13,14 +13,13 @@ from uuid import UUID
 import attrs
 
 from framework.clock import Clock
-from framework.errors import InvalidMetadata, InvalidOption, SelfWait, UnencodableValue
+from framework.errors import InvalidMetadata, InvalidOption, UnencodableValue
 from framework.journal import Journal
-from framework.messages import CAUSED_BY, Cause, Consistency, Metadata, current_cause
+from framework.messages import CAUSED_BY, Consistency, Metadata, current_cause
 from framework.middleware import CommandContext
 from framework.policies import Defaults, Options
-from framework.router import Route, Router
+from framework.router import Router
 from framework.runtime.actor import Request
-from framework.runtime.consistency import ConsistencyWaits
 from framework.store.protocol import Expected
 
 T = TypeVar("T")
@@ -36,20 +35,21 @@ class Prepared:
     stream: str
     request: Request
     timeout_s: float
-    awaited: Collection[str]
-    """The handlers to wait for after that."""
+    wanted: Consistency | tuple[str, ...]
+    """Whom to wait for after that."""
+
+    @property
+    def events(self) -> Collection[type[Any]]:
+        """What it may lead to."""
+        return self.request.route.registration.events
 
 
 class Preparation:
     """Makes requests of orders, by what was said with the call, at registration, and for the application."""
 
-    def __init__(
-        self, router: Router, journal: Journal, waits: ConsistencyWaits, clock: Clock, defaults: Defaults
-    ) -> None:
+    def __init__(self, router: Router, journal: Journal, clock: Clock, defaults: Defaults) -> None:
         self._router = router
         self._codec = journal.codec
-        self._types = journal.types
-        self._waits = waits
         self._clock = clock
         self._defaults = defaults
 
@@ -116,7 +116,8 @@ class Preparation:
             loop.time(),
         )
         timeout = _first(call.timeout, registered.timeout, defaults.dispatch_timeout)
-        return Prepared(stream, request, timeout.total_seconds(), self._awaited(order, route))
+        wanted = call.consistency or registered.consistency or defaults.consistency
+        return Prepared(stream, request, timeout.total_seconds(), wanted)
 
     def _metadata(self, order: CommandContext) -> bytes:
         if order.metadata is NO_METADATA and order.causation_id is None:
@@ -133,24 +134,6 @@ class Preparation:
             return self._codec.encode_metadata({**order.metadata, **caused_by})
         except UnencodableValue as error:
             raise InvalidMetadata(str(error)) from error
-
-    def _awaited(self, order: CommandContext, route: Route) -> Collection[str]:
-        """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
-        handlers: Collection[str]
-        wanted = order.options.consistency or route.options.consistency or self._defaults.consistency
-        if wanted is Consistency.EVENTUAL:
-            return ()
-        if wanted is Consistency.STRONG:
-            types = {self._types.name_of(event)[0] for event in route.registration.events}
-            handlers = self._waits.interested_in(types)
-        else:
-            self._waits.check(wanted)
-            handlers = wanted
-        cause: Cause | None = current_cause.get()
-        for outer in cause.handlers if cause else ():
-            if outer in handlers:
-                raise SelfWait(outer)
-        return handlers
 
 
 def _first(call: T | None, registration: T | None, default: T) -> T:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import attrs
@@ -29,10 +29,21 @@ class Definition:
     partition_by: str
     """What picks an event's slot."""
 
+    @property
+    def is_by_stream(self) -> bool:
+        """Whether an event's stream says which slot it falls into."""
+        return self.partition_by == "stream"
+
     def as_json(self) -> dict[str, Any]:
         """Return it in values that JSON gives back equal."""
         types = None if self.types is None else list(self.types)
         return {"types": types, "partitions": self.partitions, "partition_by": self.partition_by}
+
+    @classmethod
+    def from_json(cls, name: str, document: Mapping[str, Any]) -> Self:
+        """Return the definition of *name* that was recorded as *document*."""
+        types = document["types"]
+        return cls(name, None if types is None else tuple(types), document["partitions"], document["partition_by"])
 
 
 class Lease(NamedTuple):
@@ -95,6 +106,10 @@ class Subscriptions(Protocol):
         """
         ...
 
+    async def running(self) -> Sequence[Definition]:
+        """Return the definitions of those subscriptions that some process can run which lives, by name."""
+        ...
+
     async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
         """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots.
 
@@ -143,6 +158,10 @@ class Subscriptions(Protocol):
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
+        ...
+
+    async def nudge(self) -> None:
+        """Have every process look up, and write down how far its slots have come. It is a hint, which may be missed."""
         ...
 
     async def wait_for_change(self) -> None:

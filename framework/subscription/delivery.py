@@ -83,7 +83,12 @@ class Subscription:
 
     def slot_of_key(self, key: str) -> int:
         """Return the slot of the events with *key*, the same in every process and for all time."""
-        return zlib.crc32(key.encode()) % self.partitions
+        return slot_of_key(key, self.partitions)
+
+
+def slot_of_key(key: str, partitions: int) -> int:
+    """Return the slot of the events with *key*, of so many."""
+    return zlib.crc32(key.encode()) % partitions
 
 
 class SlotRunner:
@@ -148,7 +153,7 @@ class SlotRunner:
             self._feed.end()
 
     def attend(self) -> None:
-        """Have what was asked for with parked events done soon."""
+        """Have what was asked for with parked events done soon, and written down what was passed over."""
         self._is_asked = True
         if self._feed is not None:
             self._feed.nudge()
@@ -156,16 +161,17 @@ class SlotRunner:
     async def _deliver(self, sink: SlotSink, feed: Feed) -> None:
         while not self._is_stopping and (page := await feed.next()) is not None:
             self._hold.check()
-            if self._is_asked:
-                self._is_asked = False
+            is_asked, self._is_asked = self._is_asked, False
+            if is_asked:
                 await sink.attend()
-            await self._take(sink, page)
+            await self._take(sink, page, is_asked)
             self._progressed(self._hold.lease.slot, page.looked_to, sink.sets_aside)
 
-    async def _take(self, sink: SlotSink, page: Page) -> None:
+    async def _take(self, sink: SlotSink, page: Page, is_asked: bool) -> None:
         items = [item for item in page.events if self._is_mine(item)]
-        # Passing over events that nobody wants costs no write, until they are many.
-        if items or page.looked_to - self._saved >= SAVE_IDLE_EVERY:
+        # Passing over events that nobody wants costs no write, until they are many, or somebody would know.
+        passed = page.looked_to - self._saved
+        if items or passed >= SAVE_IDLE_EVERY or (is_asked and passed > 0):
             await sink.deliver(items, position=page.looked_to)
             self._saved = page.looked_to
 

@@ -49,6 +49,11 @@ class MemorySubscriptions:
         for number in range(definition.partitions):
             self._slots.setdefault((definition.name, number), _Slot(start))
 
+    async def running(self) -> Sequence[Definition]:
+        """Return the definitions of those subscriptions that some process can run which lives, by name."""
+        names = {name for node, state in self._nodes.items() if self._lives(node) for name in state.names}
+        return [self._definitions[name] for name in sorted(names) if name in self._definitions]
+
     async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
         """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots."""
         del label
@@ -126,6 +131,10 @@ class MemorySubscriptions:
             for (name, number), slot in sorted(self._slots.items(), key=lambda item: item[0])
             if names is None or name in names
         ]
+
+    async def nudge(self) -> None:
+        """Have every process look up, and write down how far its slots have come."""
+        self._wake()
 
     async def wait_for_change(self) -> None:
         """Return when slots may have come free."""

@@ -45,6 +45,11 @@ class PostgresSubscriptions:
         if known != wanted:
             raise SubscriptionChanged(definition.name, known, wanted)
 
+    async def running(self) -> Sequence[Definition]:
+        """Return the definitions of those subscriptions that some process can run which lives, by name."""
+        rows = await self._fetch(statements.RUNNING, LEASE)
+        return [Definition.from_json(row["name"], json.loads(row["definition"])) for row in rows]
+
     async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
         """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots."""
         await self._fetch(statements.BEAT, node, list(names), label)
@@ -122,6 +127,10 @@ class PostgresSubscriptions:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
         rows = await self._fetch(statements.SLOTS, None if names is None else list(names), LEASE)
         return [SlotState(*row) for row in rows]
+
+    async def nudge(self) -> None:
+        """Have every process look up, and write down how far its slots have come."""
+        await self._fetch(statements.NOTIFY, [self._channel], [SLOTS_FREED])
 
     async def wait_for_change(self) -> None:
         """Return when slots may have come free."""

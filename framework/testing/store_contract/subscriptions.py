@@ -128,6 +128,26 @@ class SubscriptionContract(OnAStore):
         assert len(list(share.surplus)) == 0
         assert len([lease for lease in share.held if lease.name == "two"]) == 0
 
+    async def test_those_are_run_that_a_process_can_run_which_lives(self, store: EventStore) -> None:
+        for name in ("one", "two", "three"):
+            await define(store, name, partitions=2, types=("opened", "closed"))
+        await store.subscriptions.share(A, ["two", "one"], label="a")
+        await store.subscriptions.share(B, ["one", "three"], label="b")
+        await store.subscriptions.leave(B)
+
+        assert await store.subscriptions.running() == [
+            Definition(name, ("opened", "closed"), 2, "stream") for name in ("one", "two")
+        ]
+
+    async def test_who_waits_is_nudged(self, store: EventStore) -> None:
+        waiting = asyncio.ensure_future(store.subscriptions.wait_for_change())
+        await asyncio.sleep(0)
+
+        async with asyncio.timeout(PATIENCE_S):
+            while not waiting.done():
+                await store.subscriptions.nudge()
+                await asyncio.wait([waiting], timeout=0.1)
+
     async def test_who_leaves_frees_all_at_once_and_wakes_who_waits(self, store: EventStore) -> None:
         await define(store, "one", partitions=2)
         await store.subscriptions.share(A, ["one"], label="a")
