@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import attrs
-
-from framework.clock import SYSTEM_CLOCK, Clock
+from framework.clock import SYSTEM_CLOCK
 from framework.contracts import message_types
 from framework.errors import StorageUnavailable
 from framework.handler import EventHandler
-from framework.journal import Journal
 from framework.messages import Consistency, Recorded
-from framework.middleware import Middleware
-from framework.policies import PRUNE_SECONDS, Defaults, Options
+from framework.policies import PRUNE_SECONDS, Options
 from framework.projector import Projector
 from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
-from framework.router import Router
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.control import Control
@@ -34,7 +29,7 @@ from framework.runtime.requests import Preparation
 from framework.runtime.snapshots import Snapshots
 from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
-from framework.runtime.watch import Watch
+from framework.runtime.wiring import Wiring
 from framework.selection import Selection
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
@@ -47,21 +42,6 @@ TAIL_ROOM = 5_000
 """Events that one subscription may leave untaken before it reads pages of its own again."""
 
 EVENTUALLY: Final = Options(consistency=Consistency.EVENTUAL)
-
-
-@attrs.frozen
-class Wiring:
-    """An application's parts, checked and ready to run."""
-
-    router: Router
-    journal: Journal
-    clock: Clock
-    defaults: Defaults
-    handlers: Mapping[str, EventHandler[Any]]
-    processes: Sequence[ProcessType]
-    projectors: Sequence[Projector[Any]]
-    middleware: Sequence[Middleware]
-    watch: Watch
 
 
 class Engine:
