@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from datetime import datetime
+from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from framework.messages import Recorded
 from framework.reactions import Reaction, Retry
 
 E = TypeVar("E")
+
+StartFrom: TypeAlias = Literal["origin", "now"] | int | datetime
+"""Where a handler begins: at the first event, or behind all that there are, behind a position, behind a moment."""
 
 
 class EventHandler(ABC, Generic[E]):
@@ -22,6 +26,12 @@ class EventHandler(ABC, Generic[E]):
     """What its progress is stored under; the class name by default. Unique within a store."""
     partitions: ClassVar[int] = 1
     """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
+    start_from: ClassVar[StartFrom] = "origin"
+    """What it begins behind when it first runs; after that it goes on where it was."""
+    stream: ClassVar[str | None] = None
+    """The one stream whose events it handles, which need not be there yet; None for any."""
+    prefix: ClassVar[str] = ""
+    """What the names of the streams begin with whose events it handles."""
 
     def partition_by(self, event: Recorded[E]) -> str:
         """Return the key of *event*: those of one key are handled in order, in one slot. Its stream by default."""

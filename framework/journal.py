@@ -90,7 +90,9 @@ class Journal:
 
     async def read_log(self, *, after: int, limit: int, selection: Selection) -> Page:
         """Return at most *limit* events of *selection* with positions above *after*, and how far was looked."""
-        page = await self.store.read_log(after=after, limit=limit, types=selection.types)
+        page = await self.store.read_log(
+            after=after, limit=limit, types=selection.types, prefix=selection.common_prefix
+        )
         events = [self._item(stored) for stored in page.events if selection.wants(stored.type, stored.stream)]
         return Page(events, page.looked_to, page.head)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from framework.clock import SYSTEM_CLOCK
 from framework.contracts import message_types
 from framework.errors import StorageUnavailable
-from framework.handler import EventHandler
+from framework.handler import EventHandler, StartFrom
 from framework.messages import Consistency, Recorded
 from framework.policies import PRUNE_SECONDS, Options
 from framework.projector import Projector
@@ -36,6 +36,7 @@ from framework.subscription.effects import HandlerSink
 from framework.subscription.failure import OnError, Policy
 from framework.subscription.projection import ProjectorSink
 from framework.subscription.slots import Hold, Leases
+from framework.subscription.start import start_position
 from framework.subscription.tail import Feed, Tail
 
 TAIL_ROOM = 5_000
@@ -102,7 +103,8 @@ class Engine:
         self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
         for handler, subscription in self._subscriptions.items():
             self._progress[subscription.name] = self.waits.register(handler, subscription)
-            await store.subscriptions.define(subscription.definition, start=0)
+            start = await start_position(subscription.name, subscription.start_from, store)
+            await store.subscriptions.define(subscription.definition, start=start)
         if self._subscriptions:
             self._leasing = self.supervisor.keep("leases", self._leases.run)
         for process, sink in self._processes:
@@ -203,7 +205,11 @@ class Engine:
             known_as: str = "",
         ) -> None:
             types = frozenset(wiring.journal.types.name_of(event)[0] for event in events)
-            found[name] = Subscription(known_as or name, Selection(types), reader.partitions, _key(reader), sink)
+            selection = Selection(types)
+            start_from: StartFrom = "origin"
+            if isinstance(reader, EventHandler):
+                selection, start_from = Selection(types, reader.prefix, reader.stream), reader.start_from
+            found[name] = Subscription(known_as or name, selection, reader.partitions, _key(reader), sink, start_from)
 
         for name, handler in wiring.handlers.items():
             events = message_types(type(handler), EventHandler, 0)

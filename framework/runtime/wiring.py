@@ -24,6 +24,7 @@ from framework.router import Router
 from framework.runtime.processes import ProcessType
 from framework.runtime.watch import Watch
 from framework.store.protocol import EventStore
+from framework.subscription.checks import check_readers
 
 
 @attrs.frozen
@@ -60,6 +61,7 @@ def wire(
     """Return the parts as they go together; raises a `ConfigurationError` for those that do not."""
     started = [ProcessType(manager, codec) for manager in processes]
     _check_names([*handlers, *processes, *projectors])
+    check_readers(handlers, projectors)
     _check_awaited(router, [*handlers, *processes, *projectors])
     check_middleware(middleware)
     read_dsn = read_models or store.read_database

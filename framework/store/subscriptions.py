@@ -27,7 +27,13 @@ class Definition:
     partitions: int
     """How many slots it has."""
     partition_by: str
-    """What picks an event's slot."""
+    """What picks an event's slot: `stream`, or `key` for one of its own."""
+    stream: str | None = None
+    """The one stream whose events it wants; None for any."""
+    prefix: str = ""
+    """What the names of the streams begin with whose events it wants."""
+    start_from: str = "origin"
+    """What it began behind: `origin`, `now`, a position or a moment."""
 
     @property
     def is_by_stream(self) -> bool:
@@ -36,8 +42,10 @@ class Definition:
 
     def as_json(self) -> dict[str, Any]:
         """Return it in values that JSON gives back equal."""
-        types = None if self.types is None else list(self.types)
-        return {"types": types, "partitions": self.partitions, "partition_by": self.partition_by}
+        document = attrs.asdict(self)
+        del document["name"]
+        document["types"] = None if self.types is None else list(self.types)
+        return document
 
     @classmethod
     def from_json(cls, name: str, document: Mapping[str, Any]) -> Self:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from framework.errors import LeaseLost
+from framework.errors import ConfigurationError, LeaseLost
+from framework.handler import StartFrom
 from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
@@ -17,6 +18,7 @@ from framework.selection import Selection
 from framework.store.subscriptions import Definition
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
+from framework.subscription.start import start_as_text
 from framework.subscription.tail import Feed, Tail
 
 SAVE_IDLE_EVERY = 10_000
@@ -60,26 +62,39 @@ class Subscription:
     name: str
     selection: Selection
     partitions: int
-    key: Callable[[Recorded[Any]], str] | None
-    """What picks an event's slot; None for its stream."""
+    key: Callable[[Recorded[Any]], object] | None
+    """What picks an event's slot, as a user wrote it; None for its stream."""
     sink: Sink
+    start_from: StartFrom = "origin"
 
     @property
     def definition(self) -> Definition:
         """What is recorded of it."""
-        types = self.selection.types
-        by = "stream" if self.key is None else "key"
-        return Definition(self.name, None if types is None else tuple(sorted(types)), self.partitions, by)
+        selection = self.selection
+        return Definition(
+            self.name,
+            None if selection.types is None else tuple(sorted(selection.types)),
+            self.partitions,
+            "stream" if self.key is None else "key",
+            selection.stream,
+            selection.prefix,
+            start_as_text(self.start_from),
+        )
 
     def slot_of(self, event: Item) -> int:
         """Return the slot that *event* falls into; one that cannot be read falls into that of its stream."""
-        return 0 if self.partitions == 1 else self.slot_of_key(self.key_of(event))
+        # A key of its own is computed for one slot, too: one that cannot be is found at its event, and not when another
+        # event fails.
+        return 0 if self.partitions == 1 and self.key is None else self.slot_of_key(self.key_of(event))
 
     def key_of(self, event: Item) -> str:
         """Return the key of *event*; that of one that cannot be read is its stream."""
         if self.key is None or isinstance(event, Unreadable):
             return event.stream
-        return self.key(event)
+        key = self.key(event)
+        if not isinstance(key, str):
+            raise ConfigurationError(f"{self.name}.partition_by returned {key!r}: the key of an event is a text")
+        return key
 
     def slot_of_key(self, key: str) -> int:
         """Return the slot of the events with *key*, the same in every process and for all time."""
