@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from abc import ABC
 from collections.abc import Iterator
+from datetime import timedelta
 from types import UnionType
 from typing import Annotated, Any, ForwardRef, TypeVar, Union, get_args, get_origin
 
@@ -49,6 +51,30 @@ def handler_name(handler: object) -> str:
     cls = handler if isinstance(handler, type) else type(handler)
     name: str = getattr(handler, "name", "") or cls.__name__
     return name
+
+
+def takes_many(cls: type, base: type, one: str, many: str) -> bool:
+    """Return whether *cls* is given many events at once, by its method *many*, and not each by itself, by *one*.
+
+    Raises `InvalidContract` where it defines both, or neither and is not a generic or abstract class of the user's own.
+    """
+    has_one, has_many = (getattr(cls, name) is not getattr(base, name) for name in (one, many))
+    if has_one and has_many:
+        raise InvalidContract(f"{cls.__name__} defines both {one} and {many}: keep one of them")
+    is_complete = not getattr(cls, "__parameters__", ()) and ABC not in cls.__bases__
+    if not has_one and not has_many and is_complete:
+        raise InvalidContract(f"{cls.__name__} defines neither {one} nor {many}: write one of them")
+    return has_many
+
+
+def check_batch(cls: type, size: int | None, within: timedelta) -> None:
+    """Raise `InvalidContract` for batches of *size* events, *within* a time, that there cannot be."""
+    if size is not None and size < 1:
+        raise InvalidContract(f"{cls.__name__}.batch_size is {size}: give 1 or more, or None for Defaults.batch")
+    if within < timedelta(0):
+        raise InvalidContract(
+            f"{cls.__name__}.batch_within is {within.total_seconds():g} s: give 0 not to wait for more"
+        )
 
 
 def initial_state(cls: type[T]) -> T:

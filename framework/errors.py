@@ -5,7 +5,7 @@
     FrameworkError
     ├── CommandRejected                  a refusal: subclass it, raise it from `execute`
     ├── ConfigurationError               wrong wiring, found when the object is built
-    │   ├── InvalidContract              a class declares no message types, or unusable ones
+    │   ├── InvalidContract              a class declares no message types, or unusable ones, or breaks its form
     │   ├── CommandAlreadyRegistered     two aggregates claim one command
     │   ├── MissingIdentity              a command has no field that names its aggregate
     │   ├── DuplicateName                two handlers, or two event types, of one name
@@ -83,7 +83,7 @@ class ConfigurationError(FrameworkError):
 
 
 class InvalidContract(ConfigurationError):
-    """A class does not say which messages it takes, or names something that cannot be a message."""
+    """A class does not say which messages it takes, names something that cannot be a message, or breaks its form."""
 
 
 class InvalidSetting(ConfigurationError):

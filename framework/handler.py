@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
 
+from framework.contracts import check_batch, takes_many
 from framework.messages import Recorded
 from framework.reactions import Reaction, Retry
 
@@ -15,11 +16,12 @@ StartFrom: TypeAlias = Literal["origin", "now"] | int | datetime
 """Where a handler begins: at the first event, or behind all that there are, behind a position, behind a moment."""
 
 
-class EventHandler(ABC, Generic[E]):
+class EventHandler(Generic[E]):
     """Does something outside the database for each event: a mail, a call to another service.
 
-    Name the events in the base: `class Alerts(EventHandler[MoneySent])`. Each event is handled at least once, in the
-    order of the log; after a crash the last ones may come again, with the same `position` and `event_id` to tell.
+    Name the events in the base: `class Alerts(EventHandler[MoneySent])`, and define `handle` or `handle_batch`, one of
+    them. Each event is handled at least once, in the order of the log; after a crash the last ones may come again, with
+    the same `position` and `event_id` to tell.
     """
 
     name: ClassVar[str] = ""
@@ -32,14 +34,38 @@ class EventHandler(ABC, Generic[E]):
     """The one stream whose events it handles, which need not be there yet; None for any."""
     prefix: ClassVar[str] = ""
     """What the names of the streams begin with whose events it handles."""
+    batch_size: ClassVar[int | None] = None
+    """How many events `handle_batch` is given at most; `Defaults.batch` unless given."""
+    batch_within: ClassVar[timedelta] = timedelta(0)
+    """How long a batch that is not full waits for more from its first event on. Whoever waits for it waits as long."""
+    is_batched: ClassVar[bool] = False
+    """Whether it defines `handle_batch`."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        """Raises `InvalidContract` for a class that does not define one form of the two."""
+        super().__init_subclass__(**options)
+        cls.is_batched = takes_many(cls, EventHandler, "handle", "handle_batch")
+        check_batch(cls, cls.batch_size, cls.batch_within)
 
     def partition_by(self, event: Recorded[E]) -> str:
         """Return the key of *event*: those of one key are handled in order, in one slot. Its stream by default."""
         return event.stream
 
-    @abstractmethod
     async def handle(self, event: Recorded[E]) -> None:
-        """Do what *event* asks for. An exception means it was not done, and `on_error` says what follows."""
+        """Do what *event* asks for. An exception means it was not done, and `on_error` says what follows.
+
+        What is dispatched meanwhile is caused by *event*.
+        """
+        raise NotImplementedError
+
+    async def handle_batch(self, events: Sequence[Recorded[E]]) -> int | None:
+        """Do what *events*, which are not none, ask for; return how many were done, from the first, or None for all.
+
+        Those that were not done come again at once. An exception means that none was done as far as is known: they come
+        again in smaller and smaller batches until one is left that is at fault, and `on_error` says what follows. What
+        is dispatched meanwhile is caused by the last of *events*, unless the dispatch says otherwise.
+        """
+        raise NotImplementedError
 
     def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
         """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.

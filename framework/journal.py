@@ -9,7 +9,7 @@ from uuid import UUID
 import attrs
 
 from framework.codec import Codec
-from framework.errors import CodecError
+from framework.errors import CodecError, InvalidRequest
 from framework.evolution import EventTypes
 from framework.messages import Recorded
 from framework.selection import Selection
@@ -95,6 +95,13 @@ class Journal:
         )
         events = [self._item(stored) for stored in page.events if selection.wants(stored.type, stored.stream)]
         return Page(events, page.looked_to, page.head)
+
+    async def read_at(self, position: int) -> Item:
+        """Return the event at *position*; raises `InvalidRequest` if the log has none there."""
+        page = await self.store.read_log(after=position - 1, limit=1)
+        if not page.events or page.events[0].position != position:
+            raise InvalidRequest(f"the log has no event at position {position}")
+        return self._item(page.events[0])
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""

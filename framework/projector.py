@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from framework.contracts import check_batch, takes_many
 from framework.messages import Recorded
 from framework.reactions import Reaction, Retry
 
@@ -39,10 +40,11 @@ class Connection(Protocol):
     ) -> str: ...
 
 
-class Projector(ABC, Generic[E]):
+class Projector(Generic[E]):
     """Keeps tables that answer questions about the events.
 
-    Name the events in the base: `class Balances(Projector[AccountEvent])`. Its rows and its place in the log are
+    Name the events in the base: `class Balances(Projector[AccountEvent])`, and define `project` or `project_batch`, one
+    of them. Its rows and its place in the log are
     committed in one transaction, a batch of events at a time, so each event takes effect exactly once. It keeps nothing
     on `self`: a batch that fails is run again.
     """
@@ -53,16 +55,34 @@ class Projector(ABC, Generic[E]):
     """Raise it when the tables or what is written to them change: the new version is filled from the first event."""
     partitions: ClassVar[int] = 1
     """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
+    batch_size: ClassVar[int | None] = None
+    """How many events are projected in one transaction at most; `Defaults.batch` unless given."""
     schema: ClassVar[str] = ""
     """The statements that create its tables, run once, in a schema of their own that is the whole search path."""
+    is_batched: ClassVar[bool] = False
+    """Whether it defines `project_batch`."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        """Raises `InvalidContract` for a class that does not define one form of the two."""
+        super().__init_subclass__(**options)
+        cls.is_batched = takes_many(cls, Projector, "project", "project_batch")
+        check_batch(cls, cls.batch_size, timedelta(0))
 
     def partition_by(self, event: Recorded[E]) -> str:
         """Return the key of *event*: those of one key are projected in order, in one slot. Its stream by default."""
         return event.stream
 
-    @abstractmethod
     async def project(self, event: Recorded[E], db: Connection) -> None:
         """Write to *db* what *event* changes. The transaction is not yours to end: that halts the slot for good."""
+        raise NotImplementedError
+
+    async def project_batch(self, events: Sequence[Recorded[E]], db: Connection) -> None:
+        """Write to *db* what *events*, which are not none, change: with one statement for all, say, or with COPY.
+
+        What it writes must be what each of them by itself would have, in their order. If it fails, all is undone, and
+        they come again in smaller and smaller batches until one is left that is at fault.
+        """
+        raise NotImplementedError
 
     def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
         """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.

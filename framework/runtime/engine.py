@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -207,9 +208,21 @@ class Engine:
             types = frozenset(wiring.journal.types.name_of(event)[0] for event in events)
             selection = Selection(types)
             start_from: StartFrom = "origin"
+            batch = None if isinstance(reader, ProcessType) else reader.batch_size
+            within = timedelta(0)
             if isinstance(reader, EventHandler):
                 selection, start_from = Selection(types, reader.prefix, reader.stream), reader.start_from
-            found[name] = Subscription(known_as or name, selection, reader.partitions, _key(reader), sink, start_from)
+                within = reader.batch_within
+            found[name] = Subscription(
+                known_as or name,
+                selection,
+                reader.partitions,
+                _key(reader),
+                sink,
+                start_from,
+                batch or wiring.defaults.batch,
+                within.total_seconds(),
+            )
 
         for name, handler in wiring.handlers.items():
             events = message_types(type(handler), EventHandler, 0)
@@ -232,7 +245,7 @@ class Engine:
         wiring, name = self._wiring, hold.lease.name
         subscription = next(each for each in self._subscriptions.values() if each.name == name)
         heard = self._progress[name].heard
-        return SlotRunner(subscription, hold, wiring.journal, self._tail, wiring.defaults.batch, heard)
+        return SlotRunner(subscription, hold, wiring.journal, self._tail, heard)
 
     async def _forget_receipts(self) -> None:
         """Forget the answers of commands that are older than they are kept."""

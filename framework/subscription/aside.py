@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from framework.clock import now
 from framework.journal import Item
 from framework.store.subscriptions import DISCARD, RETRY, ParkedEvent
-from framework.subscription.failure import Failure
+from framework.subscription.failure import Failure, Halted
 
 
 class Aside:
@@ -25,13 +25,13 @@ class Aside:
         return not self._held_back
 
     def holds_back(self, item: Item) -> bool:
-        """Say whether an earlier event of the key of *item* is parked."""
-        return bool(self._held_back) and self._key_of(item) in self._held_back
+        """Say whether an earlier event of the key of *item* is parked; raises `Halted` where its key cannot be told."""
+        return bool(self._held_back) and self._key(item) in self._held_back
 
     def row(self, item: Item, failure: Failure | None = None) -> ParkedEvent:
-        """Return *item* as it is set aside: for its own *failure*, or behind one of its key."""
+        """Return *item* as it is set aside: for its own *failure*, or behind one of its key; raises as `holds_back`."""
         error, attempts = (failure.text, failure.attempts) if failure else (None, 0)
-        return ParkedEvent(self._name, item.position, self._key_of(item), error, attempts, now())
+        return ParkedEvent(self._name, item.position, self._key(item), error, attempts, now())
 
     def remember(self, event: ParkedEvent) -> None:
         """Note that *event* is set aside."""
@@ -42,6 +42,13 @@ class Aside:
         self._held_back[event.key] -= 1
         if not self._held_back[event.key]:
             del self._held_back[event.key]
+
+    def _key(self, item: Item) -> str:
+        try:
+            return self._key_of(item)
+        except Exception as error:
+            # What it would hold back, nobody can say: the slot may not pass it.
+            raise Halted(item.position) from error
 
 
 def asked_for(parked: Sequence[ParkedEvent]) -> list[list[ParkedEvent]]:

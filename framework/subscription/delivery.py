@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -66,6 +67,10 @@ class Subscription:
     """What picks an event's slot, as a user wrote it; None for its stream."""
     sink: Sink
     start_from: StartFrom = "origin"
+    batch: int = 500
+    """Events that it is given at once, at most."""
+    batch_within_s: float = 0.0
+    """How long a batch that is not full waits for more."""
 
     @property
     def definition(self) -> Definition:
@@ -115,21 +120,18 @@ class SlotRunner:
         hold: Hold,
         journal: Journal,
         tail: Tail,
-        batch: int,
         progressed: Callable[[int, int, bool], None],
     ) -> None:
-        """Deliver at most *batch* events at once.
-
-        *progressed* is told the slot, where it has come to, and whether events are parked.
-        """
+        """*progressed* is told the slot, where it has come to, and whether events are parked."""
         self._subscription = subscription
         self._hold = hold
         self._journal = journal
         self._tail = tail
-        self._batch = batch
         self._progressed = progressed
         self._saved = 0
         self._halted: Halted | None = None
+        self._barrier: Halted | None = None
+        """What it will halt at, once all before it is done."""
         self._is_stopping = False
         self._is_asked = True
         """Whether somebody may have asked for something to be done with parked events."""
@@ -148,8 +150,11 @@ class SlotRunner:
             self._saved = sink.position
             self._progressed(slot, self._saved, sink.sets_aside)
             feed = self._feed = Feed(
-                self._journal, self._tail, subscription.selection, after=self._saved, page=self._batch
+                self._journal, self._tail, subscription.selection, after=self._saved, page=subscription.batch
             )
+            self._barrier = None
+            # Not only when somebody says so: whoever did may have said it to a run that lost its database.
+            self.attend()
             try:
                 await self._deliver(sink, feed)
             except Halted as halt:
@@ -179,20 +184,45 @@ class SlotRunner:
             is_asked, self._is_asked = self._is_asked, False
             if is_asked:
                 await sink.attend()
-            await self._take(sink, page, is_asked)
-            self._progressed(self._hold.lease.slot, page.looked_to, sink.sets_aside)
+            items, position = self._mine(page)
+            if items and self._subscription.batch_within_s:
+                position = await self._fill(items, feed, position)
+            await self._take(sink, items, position, is_asked=is_asked)
+            if self._barrier is not None:
+                raise self._barrier
+            self._progressed(self._hold.lease.slot, position, sink.sets_aside)
 
-    async def _take(self, sink: SlotSink, page: Page, is_asked: bool) -> None:
-        items = [item for item in page.events if self._is_mine(item)]
+    async def _take(self, sink: SlotSink, items: Sequence[Item], position: int, *, is_asked: bool) -> None:
         # Passing over events that nobody wants costs no write, until they are many, or somebody would know.
-        passed = page.looked_to - self._saved
+        passed = position - self._saved
         if items or passed >= SAVE_IDLE_EVERY or (is_asked and passed > 0):
-            await sink.deliver(items, position=page.looked_to)
-            self._saved = page.looked_to
+            await sink.deliver(items, position=position)
+            self._saved = position
 
-    def _is_mine(self, item: Item) -> bool:
-        try:
-            return self._subscription.slot_of(item) == self._hold.lease.slot
-        except Exception as error:
-            # Whose it is, nobody can say: no slot may pass it.
-            raise Halted(item.position) from error
+    async def _fill(self, items: list[Item], feed: Feed, position: int) -> int:
+        """Add to *items* until they are a batch, its time is over, or the slot is let go; return how far was looked."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._subscription.batch_within_s):
+                while (
+                    len(items) < self._subscription.batch
+                    and self._barrier is None
+                    and (page := await feed.next()) is not None
+                ):
+                    more, position = self._mine(page)
+                    items += more
+        return position
+
+    def _mine(self, page: Page) -> tuple[list[Item], int]:
+        """Return what of *page* falls into this slot, and how far that goes: to before one of which nobody can say."""
+        if self._subscription.partitions == 1:
+            return list(page.events), page.looked_to
+        mine: list[Item] = []
+        for item in page.events:
+            try:
+                if self._subscription.slot_of(item) == self._hold.lease.slot:
+                    mine.append(item)
+            except Exception as error:  # noqa: BLE001 - the handler's own code; no slot may pass the event
+                self._barrier = Halted(item.position)
+                self._barrier.__cause__ = error
+                return mine, item.position - 1
+        return mine, page.looked_to

@@ -63,35 +63,32 @@ class Policy:
             return self.after_retries
         return reaction
 
-    async def attempt(self, item: Item, hold: Hold, work: Callable[[], Awaitable[None]]) -> Failure | None:
+    async def attempt(
+        self, item: Item, hold: Hold, work: Callable[[], Awaitable[None]], *, failed: Exception | None = None
+    ) -> Failure | None:
         """Await *work* until it succeeds, and return None; or the failure, once that is final.
 
-        A database that is away, and a lease that is lost, are no fault of the event: they are raised, and so is
-        `Halted`.
+        With *failed*, what a first attempt has ended in already, that one counts. A database that is away, and a lease
+        that is lost, are no fault of the event: they are raised, and so is `Halted`.
         """
         attempts = 0
-        while True:
-            try:
-                await work()
-            except (LeaseLost, StorageUnavailable, Halted):
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a handler's own code raises is for its policy to judge
-                attempts += 1
-                reaction = self.judge(item, error, attempts)
-                if not isinstance(reaction, Retry):
-                    return self._final(item, Failure(reaction, error, attempts))
-                wait_s = self.retry.delay_s(attempts) if reaction.after is None else reaction.after.total_seconds()
-                log.warning(
-                    HANDLER_RETRY,
-                    handler=self.name,
-                    position=item.position,
-                    attempt=attempts,
-                    error=repr(error),
-                    wait_s=wait_s,
-                )
-                await hold.pause(wait_s)
-            else:
-                return None
+        while (error := failed or await _failing(work)) is not None:
+            failed = None
+            attempts += 1
+            reaction = self.judge(item, error, attempts)
+            if not isinstance(reaction, Retry):
+                return self._final(item, Failure(reaction, error, attempts))
+            wait_s = self.retry.delay_s(attempts) if reaction.after is None else reaction.after.total_seconds()
+            log.warning(
+                HANDLER_RETRY,
+                handler=self.name,
+                position=item.position,
+                attempt=attempts,
+                error=repr(error),
+                wait_s=wait_s,
+            )
+            await hold.pause(wait_s)
+        return None
 
     def _final(self, item: Item, failure: Failure) -> Failure:
         if not isinstance(failure.reaction, Halt):
@@ -106,6 +103,17 @@ class Policy:
                 exc_info=failure.error,
             )
         return failure
+
+
+async def _failing(work: Callable[[], Awaitable[None]]) -> Exception | None:
+    """Await *work*, and return what it failed with, if it did."""
+    try:
+        await work()
+    except (LeaseLost, StorageUnavailable, Halted):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a handler's own code raises is for its policy to judge
+        return error
+    return None
 
 
 @contextmanager

@@ -258,7 +258,7 @@ async def test_a_batch_is_one_transaction(model: ReadModel) -> None:
     assert await model.position() == 9
 
 
-async def test_a_batch_that_fails_is_run_again_event_by_event(dsn: str, namespace: str) -> None:
+async def test_a_batch_that_fails_keeps_what_came_before_the_event_at_fault(dsn: str, namespace: str) -> None:
     failures = 2
 
     async def fail_at_2(event: Recorded[Moved], db: Connection) -> None:
@@ -292,7 +292,7 @@ async def test_an_event_that_fails_for_good_leaves_those_before_it_done(dsn: str
         await deliver(model, [moved(1), moved(2), moved(5)], position=9, after_retries=Halt())
     assert isinstance(halted.value.__cause__, LookupError)
 
-    assert attempts == [1, 2, 1, 2, 2, 2]
+    assert attempts == [1, 2, 1, 2, 2]
     assert await projected(model) == (1, [1])
     await model.close()
 
@@ -460,7 +460,7 @@ async def test_an_error_of_the_machine_in_a_projector_is_not_taken_for_a_lost_da
         result = await app.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
         (parked,) = await app.subscriptions.parked(Contents)
 
-    assert attempts == [1] * (1 + AT_ONCE.attempts)
+    assert attempts == [1] * AT_ONCE.attempts
     assert result.waited == {"Contents": "parked"}
     assert (parked.key, parked.error) == ("till-a", "FileNotFoundError: rates.csv")
 
