@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
 import msgspec
 
 from framework.codec.annotations import NotHeld, field_types
+from framework.codec.decoding import document_hook
 from framework.codec.forms import Forms
 from framework.codec.leaves import Refused, plain
 from framework.errors import UndecodablePayload, UnencodableValue, UnsupportedType
 
 T = TypeVar("T")
+
+NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
+"""Most events have none, and share this one."""
 
 NUL = b"\\u0000"
 """How JSON writes the one character that PostgreSQL's text cannot hold."""
@@ -24,6 +29,8 @@ NUL = b"\\u0000"
 class _Hooks:
     unstructure: Callable[[Any], Any]
     structure: Callable[[Any, Any], Any]
+    decode: Callable[[bytes], Any]
+    """The shorter way to the same value, for a document in which there is nothing special."""
 
 
 class Codec:
@@ -54,7 +61,11 @@ class Codec:
             return
         try:
             self._forms.check(cls)
-            self._hooks[cls] = _Hooks(self._fast.get_unstructure_hook(cls), self._fast.get_structure_hook(cls))
+            self._hooks[cls] = _Hooks(
+                self._fast.get_unstructure_hook(cls),
+                self._fast.get_structure_hook(cls),
+                document_hook(cls, self._fast, self._forms.is_registered),
+            )
         except NotHeld as error:
             raise UnsupportedType(cls, error.path, error.reason) from None
 
@@ -82,9 +93,9 @@ class Codec:
             self.check(cls)
             hooks = self._hooks[cls]
         try:
-            value: T = hooks.structure(msgspec.json.decode(document), cls)
-        except Exception as error:
-            raise UndecodablePayload(self._faults(cls, document, error)) from error
+            value: T = hooks.decode(document)
+        except Exception:  # noqa: BLE001 - whatever it is, it may be the shorter way that does not lead there
+            value = self._structure(hooks, cls, document)
         return value
 
     def decode_exactly(self, cls: type[T], document: bytes) -> T:
@@ -116,10 +127,16 @@ class Codec:
             _refuse_nul("metadata", msgspec.json.decode(document))
         return document
 
-    def decode_metadata(self, document: bytes) -> dict[str, Any]:
+    def decode_metadata(self, document: bytes) -> Mapping[str, Any]:
         """Return the metadata that *document* holds."""
-        metadata: dict[str, Any] = {} if document == b"{}" else msgspec.json.decode(document)
+        metadata: Mapping[str, Any] = NO_METADATA if document == b"{}" else msgspec.json.decode(document)
         return metadata
+
+    def _structure(self, hooks: _Hooks, cls: type, document: bytes) -> Any:
+        try:
+            return hooks.structure(msgspec.json.decode(document), cls)
+        except Exception as error:
+            raise UndecodablePayload(self._faults(cls, document, error)) from error
 
     def _where(self, value: object, error: Exception) -> str:
         """Return the path to what could not be written, and why."""

@@ -54,6 +54,10 @@ class Forms:
 
         self._hold(cls, Form(Kind.UNKNOWN, encode_own, decode_own))
 
+    def is_registered(self, declared: Any) -> bool:
+        """Say whether the user has a form of their own for *declared*, be it in the place of one that is built in."""
+        return self._leaves.get(declared) is not LEAVES.get(declared)
+
     def install(self, converter: cattrs.Converter) -> cattrs.Converter:
         """Teach *converter* all forms, and return it."""
         self._converters.append(converter)
