@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 import attrs
@@ -14,6 +15,9 @@ from framework.evolution import EventTypes
 from framework.messages import Recorded
 from framework.selection import Selection
 from framework.store.protocol import Appended, EventStore, NewEvent, Receipt, StoredEvent, StreamWrite
+
+# As `Recorded` makes itself, but in C.
+_recorded: Callable[[tuple[Any, ...]], Recorded[Any]] = partial(cast("Any", tuple).__new__, Recorded)
 
 
 @attrs.frozen
@@ -123,16 +127,19 @@ class Journal:
         # By place and not by name: this is done for every event that anybody reads.
         position, stream, version, event_id, name, type_version, data, metadata, correlation, causation, at = stored
         cls: type[Any] = self.types.class_of(name, type_version, stream, version)
-        return Recorded(
-            self.codec.decode(cls, data),
-            event_id,
-            name,
-            type_version,
-            stream,
-            version,
-            position,
-            at,
-            self.codec.decode_metadata(metadata),
-            correlation,
-            causation,
+        return _recorded(
+            (
+                self.codec.decode(cls, data),
+                event_id,
+                name,
+                type_version,
+                stream,
+                version,
+                position,
+                at,
+                self.codec.decode_metadata(metadata),
+                correlation,
+                causation,
+                False,  # not replaying
+            )
         )

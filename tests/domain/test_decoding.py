@@ -62,10 +62,10 @@ MOMENTS = [
     "0001-01-01T00:00:00+23:59",
 ]
 ID = "00112233-4455-6677-8899-aabbccddeeff"
-SCALARS = ["null", "true", "0", "1", "-0", "-0.0", "1.0", "1e2", "0.1", "1e-400", "5e-324", "1e23", "1e308", "1e309"]
-SCALARS += [str(2**53 + 1), str(-(2**63) - 1), str(2**64), str(10**23), str(2**1_023 + 1), "1.7976931348623159e308"]
+PLAIN = ["null", "true", "0", "1", "-0", "-0.0", "1.0", "1e2", "0.1", "1e-400", "5e-324", "1e23", "1e308", "1e309"]
+LARGE = [str(2**53 + 1), str(-(2**63) - 1), str(2**64), str(10**23), str(2**1_023 + 1), "1.7976931348623159e308"]
 TEXTS = ["", "a", "true", "1", ID, ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", *MOMENTS]
-DOCUMENTS = [*SCALARS, *(f'"{text}"' for text in TEXTS), '"\\u0000\\ud83d\\ude00"', "[]", "{}", "[1]"]
+DOCUMENTS = [*PLAIN, *LARGE, *(f'"{text}"' for text in TEXTS), '"\\u0000\\ud83d\\ude00"', "[]", "{}", "[1]"]
 
 FITTING = {"text": '""', "whole": "1", "real": "1.0", "truth": "true", "one": f'"{ID}"', "moment": f'"{MOMENTS[0]}"'}
 
