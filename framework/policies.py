@@ -150,6 +150,9 @@ LEASE = timedelta(seconds=6)
 RENEW = timedelta(seconds=2)
 """How often it says that it lives."""
 
+HEARTBEAT_WITHIN = timedelta(seconds=2)
+"""How long the database may take to hear that; then it is said over another connection."""
+
 HEALTH_WITHIN = timedelta(seconds=2)
 """How long a store may take to say how it is."""
 

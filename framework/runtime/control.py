@@ -50,7 +50,9 @@ class Control:
     async def _ask(self, handler: type | str, what: str, key: str | None, position: int | None) -> int:
         name = self._known(handler)
         if (model := self._models.get(name)) is not None:
-            return await model.ask(what, key=key, position=position)
+            meant = await model.ask(what, key=key, position=position)
+            await self._store.nudge()
+            return meant
         return await self._store.ask(self._subscriptions[name].name, what, key=key, position=position)
 
     def _known(self, handler: type | str) -> str:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from framework.clock import SYSTEM_CLOCK
 from framework.contracts import message_types
 from framework.errors import StorageUnavailable
 from framework.handler import EventHandler, StartFrom
@@ -74,13 +73,11 @@ class Engine:
         self._progress: dict[str, Progress] = {}
         """By the names of subscriptions."""
         self._leases = Leases(
-            SYSTEM_CLOCK.new_id(),  # not from a given clock: a manual one would give every node of a test the same
             wiring.journal.store.subscriptions,
             [each.name for each in self._subscriptions.values()],
             self._run_slot,
             self.supervisor,
         )
-        self._leasing: asyncio.Task[None] | None = None
         self._relays: list[Relay] = []
         self._relaying: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
@@ -107,7 +104,7 @@ class Engine:
             start = await start_position(subscription.name, subscription.start_from, store)
             await store.subscriptions.define(subscription.definition, start=start)
         if self._subscriptions:
-            self._leasing = self.supervisor.keep("leases", self._leases.run)
+            await self._leases.join()
         for process, sink in self._processes:
             relay = Relay(process, store, sink.filled, self._send, wiring.defaults.handler_retry)
             self._relays.append(relay)
@@ -127,10 +124,7 @@ class Engine:
                 await asyncio.wait(self._relaying, timeout=deadline - loop.time())
             # Callers before handlers, if the time is short: those lose an answer, these begin again where they were.
             await self._actors.stop(max(deadline - loop.time(), 0))
-            if self._leasing is not None:
-                self._leasing.cancel()
-                await asyncio.wait([self._leasing])
-                await self._leases.leave(max(deadline - loop.time(), 0))
+            await self._leases.leave(max(deadline - loop.time(), 0))
         finally:
             await self.supervisor.end()
 

@@ -73,17 +73,21 @@ class Supervisor:
                 raise self.failure from None
             raise
 
+    def report(self, name: str, error: Exception) -> None:
+        """Note that the part *name* has died of *error*, and let nobody wait for what it does."""
+        log.error(SUBSYSTEM_FAILED, subsystem=name, error=repr(error), exc_info=error)
+        failure = SubsystemFailed(name, error)
+        failure.__cause__ = error
+        self.failures.append(failure)
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(0)  # long past by the loop's clock
+
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - one dead part must not cancel its siblings; it is reported
-            log.error(SUBSYSTEM_FAILED, subsystem=name, error=repr(error), exc_info=error)
-            failure = SubsystemFailed(name, error)
-            failure.__cause__ = error
-            self.failures.append(failure)
-            for limit in self._limits:
-                if not limit.expired():
-                    limit.reschedule(0)  # long past by the loop's clock
+            self.report(name, error)
 
     async def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         failures = 0

@@ -1,13 +1,14 @@
 """What a store keeps of subscriptions: how each is defined, how far each of its slots has come, and who runs it.
 
-A subscription is cut into slots, and a slot is run by one process at a time. Which one is a matter of leases: a process
-says regularly that it lives, and one that has not for `LEASE` has lost its slots to whoever takes them. It may not know
-that. So each owner of a slot has a number, its fence, that is greater than that of every owner before; progress is
-written with it, and refused if it is not the greatest any more.
+A subscription is cut into slots, and a slot is run by one member at a time, which is an application of some process.
+Which one is a matter of leases: a process says regularly that it lives, and one that has not for `LEASE` has lost the
+slots of its members to whoever takes them. It may not know that. So each owner of a slot has a number, its fence, that
+is greater than that of every owner before; progress is written with it, and refused if it is not the greatest any more.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -72,7 +73,7 @@ class SlotState(NamedTuple):
     """Everything up to here is durably handled, as the owner last said."""
     fence: int
     owner: UUID | None
-    """The process that last took it and has not given it back; it may be dead."""
+    """The member that last took it and has not given it back; its process may be dead."""
     is_owned: bool
     """Whether that process has said lately that it lives."""
 
@@ -96,12 +97,47 @@ RETRY, DISCARD = "retry", "discard"
 """What can be asked for a parked event."""
 
 
-class Share(NamedTuple):
-    """A process's part of the slots of the subscriptions it runs."""
+@attrs.define(eq=False)
+class Life:
+    """A process as others see it: what it holds is its own until they may take it for dead."""
+
+    until: float = math.inf
+    """By the loop's clock."""
+
+
+@attrs.frozen
+class Share:
+    """A member's part of the slots of the subscriptions it can run."""
 
     held: Sequence[Lease]
     surplus: Collection[Lease]
     """Those of *held* that others are entitled to: to be released once what is in hand is done."""
+    life: Life
+    """As long as this lasts, they are its own."""
+
+
+class Member(Protocol):
+    """Somebody who runs slots, and is told which. It is told in passing: nothing here waits."""
+
+    def shared(self, share: Share) -> None:
+        """Hear of its part, each time that it may be another, or that something may have been asked of it."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Hear that it is told nothing any more: what it holds runs out."""
+        ...
+
+
+class Membership(Protocol):
+    """A member's place among those who share the slots."""
+
+    def lost(self) -> None:
+        """Say that a slot was found to be another's: the member is told anew of its part, with the next heartbeat."""
+        ...
+
+    async def leave(self) -> None:
+        """Give back all that the member holds; it is told nothing any more."""
+        ...
 
 
 class Subscriptions(Protocol):
@@ -118,20 +154,16 @@ class Subscriptions(Protocol):
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
         ...
 
-    async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
-        """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots.
+    async def join(self, names: Collection[str], member: Member) -> Membership:
+        """Have *member* run its part of the slots of the subscriptions *names*; it has been told of it on return.
 
-        Slots that nobody runs are taken. Of k nodes that can run a subscription of n slots, each comes to hold n/k of
-        them, rounded up or down, and none is given away that need not be. *label* tells people which process it is.
+        Slots that nobody runs are taken. Of k members that can run a subscription of n slots, each comes to hold n/k of
+        them, rounded up or down, and none is given away that need not be.
         """
         ...
 
     async def release(self, leases: Collection[Lease]) -> None:
         """Give back slots, for others to take at once; those that were lost already are left alone."""
-        ...
-
-    async def leave(self, node: UUID) -> None:
-        """Give back all that *node* holds, and forget that it lives."""
         ...
 
     async def position(self, lease: Lease) -> int:
@@ -164,16 +196,12 @@ class Subscriptions(Protocol):
         """
         ...
 
+    async def nudge(self) -> None:
+        """Have all who run slots look up, soon: for what is asked of them, and to write down how far they have come."""
+        ...
+
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
-        ...
-
-    async def nudge(self) -> None:
-        """Have every process look up, and write down how far its slots have come. It is a hint, which may be missed."""
-        ...
-
-    async def wait_for_change(self) -> None:
-        """Return when slots may have come free. It is a hint, which may be missed: look again after a while."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from framework.errors import ConfigurationError, LeaseLost
+from framework.errors import ConfigurationError
 from framework.handler import StartFrom
 from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
@@ -143,27 +143,26 @@ class SlotRunner:
         return None if self._halted is None else f"{self._halted}: {self._halted.__cause__!r}"
 
     async def run(self) -> None:
-        """Deliver until stopped, with the batch in hand done and its progress written, or until the lease is lost."""
+        """Deliver until stopped, with the batch in hand done and its progress written; raises `LeaseLost`."""
         subscription, slot = self._subscription, self._hold.lease.slot
-        with suppress(LeaseLost):
-            sink = await subscription.sink.take_over(self._hold, subscription)
-            self._saved = sink.position
-            self._progressed(slot, self._saved, sink.sets_aside)
-            feed = self._feed = Feed(
-                self._journal, self._tail, subscription.selection, after=self._saved, page=subscription.batch
-            )
-            self._barrier = None
-            # Not only when somebody says so: whoever did may have said it to a run that lost its database.
-            self.attend()
-            try:
-                await self._deliver(sink, feed)
-            except Halted as halt:
-                self._halted = halt
-                error = repr(halt.__cause__)
-                log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
-                await self._hold.given_up.wait()
-            finally:
-                feed.end()
+        sink = await subscription.sink.take_over(self._hold, subscription)
+        self._saved = sink.position
+        self._progressed(slot, self._saved, sink.sets_aside)
+        feed = self._feed = Feed(
+            self._journal, self._tail, subscription.selection, after=self._saved, page=subscription.batch
+        )
+        self._barrier = None
+        # Not only when somebody says so: whoever did may have said it to a run that lost its database.
+        self.attend()
+        try:
+            await self._deliver(sink, feed)
+        except Halted as halt:
+            self._halted = halt
+            error = repr(halt.__cause__)
+            log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
+            await self._hold.given_up.wait()
+        finally:
+            feed.end()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""

@@ -1,40 +1,40 @@
-"""Leases and fences: which slots of which subscriptions this process runs.
+"""Leases and fences: which slots of which subscriptions an application runs.
 
-The process says every two seconds that it lives, and is told its part of the slots. It trusts that for as long as
-others would: a process that was stopped, or cut off from the database, finds its lease run out by its own clock before
-it touches another event. Should it be wrong, its fence is, and nothing it writes is taken.
+Its store tells it its part of the slots, each time that may be another. It trusts that for as long as others would: a
+process that was stopped, or cut off from the database, finds its lease run out by its own clock before it touches
+another event. Should it be wrong, its fence is, and nothing it writes is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
-from uuid import UUID
 
 import attrs
 
-from framework.clock import jitter
-from framework.errors import LeaseLost, StorageUnavailable
-from framework.observe import LEASE_LOST, LEASE_RELEASED, LEASE_TAKEN, LEASES_UNKNOWN, log
-from framework.policies import LEASE, RENEW
-from framework.store.subscriptions import Lease, Subscriptions
+from framework.errors import LeaseLost
+from framework.observe import LEASE_LOST, LEASE_RELEASED, LEASE_TAKEN, log
+from framework.store.subscriptions import Lease, Life, Membership, Share, Subscriptions
 
 
 @attrs.define(eq=False)
 class Hold:
-    """A slot that this process runs, while it does."""
+    """A slot that this application runs, while it does."""
 
     lease: Lease
-    until: float
-    """By the loop's clock: others may take the slot after it."""
-    ran_out: bool = False
-    """Whether it was found to be over."""
+    life: Life
+    """While it lasts nobody else may take the slot."""
+    is_lost: bool = False
     given_up: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set when the slot is to be let go after what is in hand."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether, as far as can be known here, the slot is nobody else's."""
+        return not self.is_lost and asyncio.get_running_loop().time() < self.life.until
 
     async def pause(self, seconds: float) -> None:
         """Wait so long; raises `LeaseLost` as soon as the slot is to be let go."""
@@ -45,8 +45,7 @@ class Hold:
 
     def check(self) -> None:
         """Raise `LeaseLost` if the slot may be another's by now. To be asked before each effect."""
-        if asyncio.get_running_loop().time() >= self.until:
-            self.ran_out = True
+        if not self.is_ours:
             raise LeaseLost(*self.lease)
 
 
@@ -59,7 +58,7 @@ class Runner(Protocol):
         ...
 
     async def run(self) -> None:
-        """Run until stopped, or until the lease is lost."""
+        """Run until stopped; raises `LeaseLost`."""
         ...
 
     def stop(self) -> None:
@@ -71,13 +70,15 @@ class Runner(Protocol):
         ...
 
 
-class Tasks(Protocol):
-    """Something that owns tasks, and runs anew what lost its database."""
+class Supervisor(Protocol):
+    """Something that owns tasks, runs anew what lost its database, and tells of what has died."""
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]: ...
 
+    def report(self, name: str, error: Exception) -> None: ...
 
-@attrs.frozen(eq=False)
+
+@attrs.define(eq=False)
 class Running:
     """A slot that is run here."""
 
@@ -87,24 +88,27 @@ class Running:
 
 
 class Leases:
-    """The slots this process runs: taken, renewed, given back."""
+    """The slots that this application runs: begun, and given up, as it is told. It is a `Member`."""
 
     def __init__(
         self,
-        node: UUID,
         subscriptions: Subscriptions,
         names: Collection[str],
         start: Callable[[Hold], Runner],
-        tasks: Tasks,
+        supervisor: Supervisor,
     ) -> None:
         """Run slots of the subscriptions *names*, each by what *start* makes of its hold."""
-        self._node = node
-        self._label = f"{socket.gethostname()}:{os.getpid()}"
         self._subscriptions = subscriptions
         self._names = names
         self._start = start
-        self._tasks = tasks
+        self._supervisor = supervisor
+        self._membership: Membership | None = None
         self._running: dict[tuple[str, int], Running] = {}
+        self._ending: dict[tuple[str, int], asyncio.Task[None]] = {}
+        """What ran slots that were given up, and may not have noticed."""
+        self._given: set[Lease] = set()
+        """Those that are given back, or are about to be, and that we may still be told to hold."""
+        self._is_leaving = False
 
     @property
     def halted(self) -> Mapping[Lease, str]:
@@ -114,71 +118,93 @@ class Leases:
 
     @property
     def held(self) -> tuple[Lease, ...]:
-        """What this process runs at this moment, as far as it can know."""
-        now = asyncio.get_running_loop().time()
-        return tuple(each.hold.lease for each in self._running.values() if now < each.hold.until)
+        """What is run here at this moment, as far as can be known."""
+        return tuple(each.hold.lease for each in self._running.values() if each.hold.is_ours)
 
-    async def run(self) -> None:
-        """Take part until cancelled; then `leave`."""
-        while True:
-            try:
-                await self.renew()
-            except StorageUnavailable as error:
-                # The holds run out by themselves, and what runs by them stops.
-                log.warning(LEASES_UNKNOWN, error=str(error))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(jitter(RENEW.total_seconds())):
-                    await self._subscriptions.wait_for_change()
+    async def join(self) -> None:
+        """Take part; raises `StorageUnavailable`."""
+        self._membership = await self._subscriptions.join(self._names, self)
 
-    async def renew(self) -> None:
-        """Say that this process lives, and run what it is told to."""
-        # The lease counts from before the question: the answer may take its time.
-        until = asyncio.get_running_loop().time() + LEASE.total_seconds()
-        share = await self._subscriptions.share(self._node, self._names, label=self._label)
+    def shared(self, share: Share) -> None:
+        """Run what is to be run here, and nothing else."""
+        if self._is_leaving:
+            return
         held = {(lease.name, lease.slot): lease for lease in share.held}
+        self._given.intersection_update(share.held)
         for key, running in list(self._running.items()):
             if held.get(key) != running.hold.lease:
-                running.hold.until = 0.0
-                running.runner.stop()
+                running.hold.is_lost = True
                 log.warning(LEASE_LOST, handler=key[0], slot=key[1], fence=running.hold.lease.fence)
-                del self._running[key]
-            elif running.hold.ran_out and running.task.done():
-                del self._running[key]  # nobody else has taken it: it begins anew below
+                self._end(running)
+            elif running.hold.is_lost:
+                del self._running[key]  # it was found to be lost, and is not: it begins anew below
             else:
-                running.hold.until = until
                 running.runner.attend()
         for key, lease in held.items():
-            if key not in self._running and lease not in share.surplus:
-                self._begin(Hold(lease, until))
-        for lease in share.surplus:
-            await self._give_back(lease)
+            if key not in self._running and lease not in self._given and lease not in share.surplus:
+                self._begin(Hold(lease, share.life))
+        surplus = [lease for lease in share.surplus if lease not in self._given]
+        if surplus:
+            self._given.update(surplus)
+            _ = self._supervisor.keep("slots given back", partial(self._give_back, self._stopped(surplus), surplus))
+
+    def failed(self, error: Exception) -> None:
+        """Run nothing more, and say why: nobody tells what is to be run here."""
+        for running in list(self._running.values()):
+            running.hold.is_lost = True
+            self._end(running)
+        self._supervisor.report("leases", error)
 
     async def leave(self, within_s: float) -> None:
         """Finish what is in hand, at most *within_s* seconds, and give back everything for others to take at once."""
+        self._is_leaving = True
         running = [each.task for each in self._running.values()]
-        for each in self._running.values():
-            each.runner.stop()
+        for each in list(self._running.values()):
+            self._end(each)
         if running:
             _, late = await asyncio.wait(running, timeout=within_s)
             for task in late:
                 task.cancel()
-        self._running.clear()
-        with suppress(StorageUnavailable):  # then they are free when the heartbeat is stale
-            await self._subscriptions.leave(self._node)
+            if late:
+                await asyncio.wait(late)
+        if self._membership is not None:
+            await self._membership.leave()
 
     def _begin(self, hold: Hold) -> None:
         name, slot, fence = hold.lease
         runner = self._start(hold)
-        task = self._tasks.keep(f"{name} slot {slot}", runner.run)
+        work = partial(self._run, hold, runner, self._ending.pop((name, slot), None))
+        task = self._supervisor.keep(f"{name} slot {slot}", work)
         self._running[name, slot] = Running(hold, runner, task)
         log.info(LEASE_TAKEN, handler=name, slot=slot, fence=fence)
 
-    async def _give_back(self, lease: Lease) -> None:
-        running = self._running.get((lease.name, lease.slot))
-        if running is not None:
-            running.runner.stop()
-            if not running.task.done():
-                return  # when what is in hand is done, the next time
-            del self._running[lease.name, lease.slot]
-        await self._subscriptions.release([lease])
-        log.info(LEASE_RELEASED, handler=lease.name, slot=lease.slot, fence=lease.fence)
+    async def _run(self, hold: Hold, runner: Runner, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])  # it may be in the middle of an event that comes again
+        try:
+            await runner.run()
+        except LeaseLost:
+            hold.is_lost = True
+            if self._membership is not None:
+                self._membership.lost()
+
+    def _end(self, running: Running) -> None:
+        key = running.hold.lease[:2]
+        running.runner.stop()
+        del self._running[key]
+        self._ending[key] = running.task
+
+    def _stopped(self, leases: Collection[Lease]) -> list[asyncio.Task[None]]:
+        """Have what runs *leases* stop, and return what is to be waited for."""
+        running = [self._running[lease[:2]] for lease in leases if lease[:2] in self._running]
+        for each in running:
+            self._end(each)
+        return [each.task for each in running]
+
+    async def _give_back(self, stopping: Collection[asyncio.Task[None]], leases: Collection[Lease]) -> None:
+        """Give back *leases* when those who run them have stopped, with what is in hand done."""
+        if stopping:
+            await asyncio.wait(stopping)
+        await self._subscriptions.release(leases)
+        for name, slot, fence in leases:
+            log.info(LEASE_RELEASED, handler=name, slot=slot, fence=fence)

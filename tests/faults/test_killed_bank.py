@@ -137,8 +137,10 @@ async def killed(process: asyncio.subprocess.Process, dsn: str, schema: str) -> 
     was_killed = await process.wait() == -signal.SIGKILL
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn)
     try:
-        if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".heartbeats'):
-            await connection.execute(f"UPDATE \"{schema}\".heartbeats SET beat_at = '-infinity'")
+        if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".members'):
+            await connection.execute(
+                f'DELETE FROM framework_nodes.heartbeats AS h USING "{schema}".members AS m WHERE m.node = h.node'
+            )
     finally:
         await connection.close()
     return was_killed

@@ -215,20 +215,19 @@ async def test_what_was_sent_but_not_settled_is_sent_again_and_takes_effect_once
         """Dies before it has written that a command was accepted."""
 
         is_dying = True
+        dies = asyncio.Event()
 
         async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
             if self.is_dying:
+                self.dies.set()
                 await asyncio.get_running_loop().create_future()
             await super().settle(process, command_ids)
 
     store = Forgetful()
     async with Application(store=store, router=shop(), processes=[Fulfil]) as app:
         await app.dispatch(Order("a", 1))
-
-        async def has_been_sent() -> None:
-            assert await sent(store, "a") == ["Shipped"]
-
-        await eventually(has_been_sent)
+        await store.dies.wait()
+        assert await sent(store, "a") == ["Shipped"]
     assert len(await store.outbox("Fulfil", limit=10)) == 1
     store.is_dying = False
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -32,8 +32,8 @@ from framework.policies import Defaults
 from framework.reactions import Reaction
 from framework.store.protocol import Expected, NewEvent, StreamWrite
 from framework.store.subscriptions import Definition, ParkedEvent
-from framework.subscription import slots
 from framework.testing import eventually
+from framework.testing.store_contract.parts import take
 from tests.runtime.till import Moved, PutIn, tills
 from tests.sample_bank.databases import fresh_schema
 
@@ -339,17 +339,12 @@ async def park(store: MemoryEventStore, position: int) -> None:
     """Leave an event parked, by an owner that is gone."""
     subscriptions = store.subscriptions
     await subscriptions.define(Definition("Post", ("Moved",), 1, "stream"), start=0)
-    (lease,) = (await subscriptions.share(UUID(int=1), ["Post"], label="before")).held
-    await subscriptions.park(lease, [ParkedEvent("Post", position, "till-z", "?", 1, now())], 0)
-    await subscriptions.leave(UUID(int=1))
+    await subscriptions.park(await take(store, "Post"), [ParkedEvent("Post", position, "till-z", "?", 1, now())], 0)
 
 
 async def test_what_is_asked_for_while_the_database_goes_away_is_done_when_it_is_back(
     store: MemoryEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not when the leases are renewed the next time, which is long after."""
-    monkeypatch.setattr(slots, "RENEW", LONG)
-    monkeypatch.setattr(slots, "LEASE", LONG)
     post = Post(POISON)
     async with post_office(store, post) as app:
         await app.dispatch(PutIn("a", POISON), consistency=Consistency.STRONG)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -30,12 +29,13 @@ from framework.policies import Defaults
 from framework.reactions import PARK, Halt, Park
 from framework.read_models import ReadModel, schema_name
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Lease
+from framework.store.subscriptions import Definition, Lease, Life
 from framework.subscription.delivery import Subscription
 from framework.subscription.failure import Halted, Policy
 from framework.subscription.projection import ProjectorSink
 from framework.subscription.slots import Hold
 from framework.testing import eventually
+from framework.testing.store_contract.parts import take
 from tests.runtime.till import Moved, PutIn, tills
 
 LOG = uuid4()
@@ -141,11 +141,11 @@ async def deliver(
     store = MemoryEventStore()
     subscriptions = store.subscriptions
     await subscriptions.define(Definition("Contents v1", None, 1, "stream"), start=0)
-    (lease,) = (await subscriptions.share(LOG, ["Contents v1"], label="test")).held
+    lease = await take(store, "Contents v1")
     projector = model.projector
     policy = Policy("Contents", projector.on_error, AT_ONCE, after_retries)
     sink = ProjectorSink(model, Journal(store, Codec(), EventTypes([Moved])), policy)
-    slot = await sink.take_over(Hold(lease, math.inf), Subscription("Contents v1", Selection(), 1, None, sink))
+    slot = await sink.take_over(Hold(lease, Life()), Subscription("Contents v1", Selection(), 1, None, sink))
     try:
         await slot.deliver(events, position=position)
     finally:

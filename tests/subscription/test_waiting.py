@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import ClassVar, TypeAlias
+from uuid import UUID
 
 import attrs
 import pytest
@@ -21,13 +22,15 @@ from framework import (
     Recorded,
     Router,
 )
-from framework.clock import new_id, now
+from framework.clock import now
 from framework.errors import InvalidRequest, SelfWait, UnknownHandler
 from framework.policies import Defaults
+from framework.store.memory import subscriptions as memory_subscriptions
+from framework.store.postgres import presence
 from framework.store.protocol import EventStore
-from framework.store.subscriptions import Lease, ParkedEvent
-from framework.subscription import slots
+from framework.store.subscriptions import ParkedEvent
 from framework.testing import eventually
+from framework.testing.store_contract.parts import working
 from tests.runtime.till import Moved, PutIn, Till, tills
 from tests.sample_bank.databases import fresh_schema
 
@@ -180,23 +183,31 @@ async def test_what_another_process_has_parked_is_said_at_once(another_store: St
     assert [result.waited["Printer"] for result in (failed, behind, other)] == ["parked", "parked", "handled"]
 
 
-async def test_what_is_parked_where_a_slot_has_moved_to_is_not_taken_for_handled(another_store: Stores) -> None:
-    node, taken = new_id(), list[Lease]()
+def to_the_last(
+    member: UUID, owners: Mapping[int, UUID | None], members: Collection[UUID]
+) -> tuple[list[int], list[int]]:
+    """Share out slots to who joined last, all of them; ids grow with time."""
+    if member == max(members):
+        return [slot for slot, owner in owners.items() if owner not in members], []
+    return [], [slot for slot, owner in owners.items() if owner == member]
+
+
+async def test_what_is_parked_where_a_slot_has_moved_to_is_not_taken_for_handled(
+    another_store: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory_subscriptions, presence):
+        monkeypatch.setattr(module, "fair_share", to_the_last)
     async with shop(another_store(), Printer()) as app, another_store() as store:
         assert (await app.dispatch(PutIn("a", 1), consistency=[Printer])).waited == {"Printer": "handled"}
 
-        async def moves() -> None:
-            (state,) = await store.subscriptions.slots()
-            await store.subscriptions.release([Lease(state.name, state.slot, state.fence)])
-            taken.extend((await store.subscriptions.share(node, ["Printer"], label="another")).held)
-            assert taken
+        async with working(store, "Printer") as another:
+            await eventually(lambda: len(another.held) == 1)
+            dispatch = asyncio.ensure_future(app.dispatch(PutIn("a", JAM), consistency=[Printer]))
+            await store.wait_beyond(1)
+            parked = [ParkedEvent("Printer", 2, "till-a", "paper jam", 1, now())]
+            await store.subscriptions.park(another.held[0], parked, 2)
 
-        await eventually(moves)
-        dispatch = asyncio.ensure_future(app.dispatch(PutIn("a", JAM), consistency=[Printer]))
-        await store.wait_beyond(1)
-        await store.subscriptions.park(taken[0], [ParkedEvent("Printer", 2, "till-a", "paper jam", 1, now())], 2)
-
-        assert (await dispatch).waited == {"Printer": "parked"}
+            assert (await dispatch).waited == {"Printer": "parked"}
 
 
 async def test_a_handler_that_handles_no_such_event_is_not_waited_for(another_store: Stores) -> None:
@@ -241,9 +252,8 @@ async def test_of_a_handler_with_keys_only_the_slot_of_the_event_is_waited_for(a
 
 
 async def test_a_slot_elsewhere_that_saw_nothing_for_it_is_asked_how_far_it_is(
-    another_store: Stores, monkeypatch: pytest.MonkeyPatch
+    another_store: Stores,
 ) -> None:
-    monkeypatch.setattr(slots, "RENEW", timedelta(hours=1))  # or it would say so by itself with its next heartbeat
     async with shop(another_store()) as front, shop(another_store(), Sorter()) as back:
         await has_started(back)
         await front.dispatch(PutIn("a", 1), consistency=[Sorter])

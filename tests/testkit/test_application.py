@@ -19,6 +19,7 @@ from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import Expected, NewEvent, OutboxRow, ProcessChange, StreamWrite
 from framework.store.subscriptions import Definition, Lease
 from framework.testing import ManualClock, MemoryApplications, WatchedApplication, assert_correlated
+from framework.testing.store_contract.parts import take
 from tests.runtime.till import Moved, PutIn, tills
 from tests.typing.test_listing import (
     Account,
@@ -174,7 +175,7 @@ class OneCommand:
     async def fill(self) -> None:
         subscriptions, name = self._store.subscriptions, self._process.name
         await subscriptions.define(Definition(name, None, 1, "stream"), start=0)
-        (lease,) = (await subscriptions.share(uuid4(), [name], label="")).held
+        lease = await take(self._store, name)
         command = self._process.codec.encode(DepositMoney("b", 1))
         row = OutboxRow(name, "t", 0, 0, uuid4(), "DepositMoney", command, uuid4(), uuid4())
         await self._store.advance_process(lease, ProcessChange(commands=[row]), position=1)

@@ -1,27 +1,46 @@
 """The reference implementation of `Subscriptions`, in this process's memory.
 
-No method awaits between looking and acting, so each is atomic without a lock.
+No method awaits between looking and acting, so each is atomic without a lock. Nobody here can die and leave its slots
+behind: who joins, leaves, or gives back is known at once, and all are told.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 import attrs
 
+from framework.clock import SYSTEM_CLOCK
 from framework.errors import LeaseLost, SubscriptionChanged
-from framework.policies import LEASE
-from framework.store.subscriptions import Definition, Lease, ParkedEvent, Share, SlotState, fair_share
+from framework.store.subscriptions import (
+    Definition,
+    Lease,
+    Life,
+    Member,
+    Membership,
+    ParkedEvent,
+    Share,
+    SlotState,
+    fair_share,
+)
 
 
-@attrs.define
-class _Node:
+@attrs.frozen(eq=False)
+class _Part:
+    """A member with its place: a `Membership`."""
+
     names: frozenset[str]
-    beat_at: float
-    """By the loop's clock."""
+    member: Member
+    id: UUID
+    _subscriptions: MemorySubscriptions
+
+    def lost(self) -> None:
+        """Do nothing: who has lost a slot was told so before."""
+
+    async def leave(self) -> None:
+        """Give back all that the member holds."""
+        self._subscriptions.leave(self)
 
 
 @attrs.define
@@ -37,9 +56,9 @@ class MemorySubscriptions:
     def __init__(self) -> None:
         self._definitions: dict[str, Definition] = {}
         self._slots: dict[tuple[str, int], _Slot] = {}
-        self._nodes: dict[UUID, _Node] = {}
+        self._parts: dict[UUID, _Part] = {}
+        self._life = Life()  # as long as the log: who holds slots in this process's memory dies with it
         self._parked: dict[tuple[str, int], ParkedEvent] = {}
-        self._changed: set[asyncio.Future[None]] = set()
 
     async def define(self, definition: Definition, *, start: int) -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
@@ -51,25 +70,15 @@ class MemorySubscriptions:
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
-        names = {name for node, state in self._nodes.items() if self._lives(node) for name in state.names}
+        names = {name for part in self._parts.values() for name in part.names}
         return [self._definitions[name] for name in sorted(names) if name in self._definitions]
 
-    async def share(self, node: UUID, names: Collection[str], *, label: str) -> Share:
-        """Say that *node* lives and can run the subscriptions *names*, and return its part of their slots."""
-        del label
-        self._nodes[node] = _Node(frozenset(names), _now())
-        held: list[Lease] = []
-        surplus: list[Lease] = []
-        for name in names:
-            nodes = {each for each, state in self._nodes.items() if name in state.names and self._lives(each)}
-            slots = {number: slot for (each, number), slot in self._slots.items() if each == name}
-            take, give = fair_share(node, {number: slot.owner for number, slot in slots.items()}, nodes)
-            for number in take:
-                slots[number].owner = node
-                slots[number].fence += 1
-            held += [Lease(name, number, slot.fence) for number, slot in slots.items() if slot.owner == node]
-            surplus += [Lease(name, number, slots[number].fence) for number in give]
-        return Share(held, surplus)
+    async def join(self, names: Collection[str], member: Member) -> Membership:
+        """Have *member* run its part of the slots of the subscriptions *names*."""
+        part = _Part(frozenset(names), member, SYSTEM_CLOCK.new_id(), self)
+        self._parts[part.id] = part
+        self._share_out()
+        return part
 
     async def release(self, leases: Collection[Lease]) -> None:
         """Give back slots, for others to take at once."""
@@ -77,15 +86,15 @@ class MemorySubscriptions:
             slot = self._slots[lease.name, lease.slot]
             if slot.fence == lease.fence:
                 slot.owner = None
-        self._wake()
+        self._share_out()
 
-    async def leave(self, node: UUID) -> None:
-        """Give back all that *node* holds, and forget that it lives."""
-        self._nodes.pop(node, None)
+    def leave(self, part: _Part) -> None:
+        """Give back all that *part* holds, and tell it nothing any more."""
+        self._parts.pop(part.id, None)
         for slot in self._slots.values():
-            if slot.owner == node:
+            if slot.owner == part.id:
                 slot.owner = None
-        self._wake()
+        self._share_out()
 
     async def position(self, lease: Lease) -> int:
         """Return how far the slot has come; raises `LeaseLost`."""
@@ -121,29 +130,20 @@ class MemorySubscriptions:
         ]
         for event in meant:
             self._parked[name, event.position] = event._replace(asked=what)
-        self._wake()
+        self._share_out()
         return len(meant)
+
+    async def nudge(self) -> None:
+        """Have all who run slots look up, soon."""
+        self._share_out()
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
         return [
-            SlotState(name, number, slot.position, slot.fence, slot.owner, is_owned=self._lives(slot.owner))
+            SlotState(name, number, slot.position, slot.fence, slot.owner, is_owned=slot.owner in self._parts)
             for (name, number), slot in sorted(self._slots.items(), key=lambda item: item[0])
             if names is None or name in names
         ]
-
-    async def nudge(self) -> None:
-        """Have every process look up, and write down how far its slots have come."""
-        self._wake()
-
-    async def wait_for_change(self) -> None:
-        """Return when slots may have come free."""
-        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changed.add(changed)
-        try:
-            await changed
-        finally:
-            self._changed.discard(changed)
 
     def _held(self, lease: Lease) -> _Slot:
         slot = self._slots.get((lease.name, lease.slot))
@@ -151,15 +151,22 @@ class MemorySubscriptions:
             raise LeaseLost(lease.name, lease.slot, lease.fence)
         return slot
 
-    def _lives(self, node: UUID | None) -> bool:
-        state: Any = self._nodes.get(node) if node else None
-        return state is not None and _now() - state.beat_at < LEASE.total_seconds()
+    def _share_out(self) -> None:
+        """Tell every member its part."""
+        for part in list(self._parts.values()):
+            part.member.shared(self._share_of(part))
 
-    def _wake(self) -> None:
-        for changed in self._changed:
-            if not changed.done():
-                changed.set_result(None)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    def _share_of(self, part: _Part) -> Share:
+        """Take what is due to *part*, and return what it holds then."""
+        held: list[Lease] = []
+        surplus: list[Lease] = []
+        for name in part.names:
+            members = {each.id for each in self._parts.values() if name in each.names}
+            slots = {number: slot for (each, number), slot in self._slots.items() if each == name}
+            take, give = fair_share(part.id, {number: slot.owner for number, slot in slots.items()}, members)
+            for number in take:
+                slots[number].owner = part.id
+                slots[number].fence += 1
+            held += [Lease(name, number, slot.fence) for number, slot in slots.items() if slot.owner == part.id]
+            surplus += [Lease(name, number, slots[number].fence) for number in give]
+        return Share(held, surplus, self._life)

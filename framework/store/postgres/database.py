@@ -24,6 +24,7 @@ from framework.errors import StorageUnavailable
 from framework.policies import LEASE
 from framework.store.postgres.lanes import Lanes
 from framework.store.postgres.listener import Listener
+from framework.store.postgres.presence import Presence
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
@@ -101,6 +102,7 @@ class Database:
         self._callers: asyncpg.Pool[Any] | None = None
         self._lanes: Lanes | None = None
         self._listener: Listener | None = None
+        self._presence: Presence | None = None
         self._main: asyncio.Task[None] | None = None
         self._users = 0
 
@@ -110,6 +112,13 @@ class Database:
         if self._listener is None:
             raise StorageUnavailable("no store is open on the database")
         return self._listener
+
+    @property
+    def presence(self) -> Presence:
+        """What says that this process lives, and shares out slots."""
+        if self._presence is None:
+            raise StorageUnavailable("no store is open on the database")
+        return self._presence
 
     @property
     def lanes(self) -> Lanes:
@@ -145,9 +154,10 @@ class Database:
             cache = {"statement_cache_size": 0} if self._transaction_pooler else {}
             self._callers = await connections.create_pool(self.dsn, TRANSACTIONS, **cache)
             self._lanes = Lanes(self, self._max_appenders)
-            self._listener = Listener(self.listen_dsn, self.session)
+            self._presence = Presence(self.connect, self.session)
+            self._listener = Listener(self.listen_dsn, self.session, self._presence.look)
             # Whoever opens it may not be the task that closes it.
-            self._main = asyncio.create_task(self._listener.run(), name="listener")
+            self._main = asyncio.create_task(self._run(self._listener, self._presence), name="database")
         self._users += 1
 
     async def close(self) -> None:
@@ -156,7 +166,7 @@ class Database:
         if self._users > 0:
             return
         main, lanes, pools = self._main, self._lanes, (self._pool, self._callers)
-        self._pool = self._callers = self._lanes = self._listener = self._main = None
+        self._pool = self._callers = self._lanes = self._listener = self._presence = self._main = None
         try:
             if main is not None:
                 main.cancel()
@@ -210,6 +220,11 @@ class Database:
             else:
                 await connection.enter(schema)
                 yield connection
+
+    async def _run(self, listener: Listener, presence: Presence) -> None:
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(listener.run(), name="listener")
+            parts.create_task(presence.run(), name="presence")
 
     def _options(self, **settings: str) -> dict[str, Any]:
         """Return what all connections to `dsn` are made with."""

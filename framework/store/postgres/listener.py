@@ -33,7 +33,7 @@ PAUSE_SECONDS: Final = 0.005
 
 
 SLOTS_FREED: Final = "slots freed"
-"""What is said when slots of subscriptions were given back; else the news is a position, the head."""
+"""What is said when slots are to be shared out anew, or looked at; else the news is a position, the head."""
 
 
 def channel(schema: str) -> str:
@@ -53,7 +53,6 @@ class Head:
         self.position = position
         self._listener = listener
         self._waiters: set[asyncio.Future[None]] = set()
-        self._slot_waiters: set[asyncio.Future[None]] = set()
         self._is_closed = False
 
     @property
@@ -69,12 +68,10 @@ class Head:
 
     def told(self, news: str) -> None:
         """Note what another node has said."""
-        if news != SLOTS_FREED:
+        if news == SLOTS_FREED:
+            self._listener.slots_freed(self.schema)
+        else:
             self.heard(int(news))
-            return
-        for waiter in self._slot_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     def appended(self, position: int) -> None:
         """Note an append of this process, and tell the other nodes."""
@@ -95,15 +92,6 @@ class Head:
                 self._waiters.discard(waiter)
         return self.position
 
-    async def slots_freed(self) -> None:
-        """Return when a node says that it has given back slots of subscriptions."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._slot_waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._slot_waiters.discard(waiter)
-
     def close(self) -> None:
         """Let nobody wait any more."""
         self._is_closed = True
@@ -119,8 +107,13 @@ class Listener:
     """What all stores of a database hear of it."""
 
     def __init__(
-        self, listen_dsn: str | None, session: Callable[[str], AbstractAsyncContextManager[Connection]]
+        self,
+        listen_dsn: str | None,
+        session: Callable[[str], AbstractAsyncContextManager[Connection]],
+        slots_freed: Callable[[str], None],
     ) -> None:
+        self.slots_freed = slots_freed
+        """Told the schema in which slots of subscriptions were given back, or something was asked of who runs them."""
         self.is_listening = None if listen_dsn is None else False
         """Whether news of other nodes come in at this moment; None where they cannot."""
         self._listen_dsn = listen_dsn

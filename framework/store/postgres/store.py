@@ -21,7 +21,8 @@ from framework.store.postgres import statements
 from framework.store.postgres.appender import Appender
 from framework.store.postgres.audit import AuditTable
 from framework.store.postgres.database import Connection, Database
-from framework.store.postgres.listener import Head, channel
+from framework.store.postgres.listener import Head
+from framework.store.postgres.presence import Presence
 from framework.store.postgres.reading import Reading
 from framework.store.postgres.snapshots import SnapshotTable
 from framework.store.postgres.status import Status, head_sessions
@@ -85,7 +86,7 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         self._migrate = migrate
         self._give_up_after_s = give_up_after_s
         self._head: Head | None = None
-        self.subscriptions = PostgresSubscriptions(self._fetch, self._slots_freed, channel(schema))
+        self.subscriptions = PostgresSubscriptions(self._fetch, self._presence, schema)
         self._appender: Appender | None = None
         self._reader: StreamReader | None = None
         self._surroundings = Surroundings(schema, hold_at_most, self._transaction)
@@ -255,8 +256,8 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         await self._fetch(statements.PRUNE_FENCES, before)
         return pruned
 
-    async def _slots_freed(self) -> None:
-        await self._known_head.slots_freed()
+    def _presence(self) -> Presence:
+        return self._database.presence
 
     # Processes ---------------------------------------------------------------------------------------
 

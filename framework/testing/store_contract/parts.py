@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import pytest
@@ -24,7 +25,7 @@ from framework.store.protocol import (
     StoredEvent,
     StreamWrite,
 )
-from framework.store.subscriptions import Definition, Lease
+from framework.store.subscriptions import Definition, Lease, Life, Membership, Share
 
 PATIENCE_S = 10
 """How long something that must happen soon may take."""
@@ -121,10 +122,6 @@ async def log_of(store: EventStore) -> Sequence[StoredEvent]:
     return (await store.read_log(limit=100_000)).events
 
 
-NODE = new_id()
-"""The process that runs what a test does not say otherwise of."""
-
-
 async def define(
     store: EventStore, name: str, *, types: tuple[str, ...] | None = None, partitions: int = 1, start: int = 0
 ) -> None:
@@ -132,10 +129,57 @@ async def define(
     await store.subscriptions.define(Definition(name, types, partitions, "stream"), start=start)
 
 
-async def take(store: EventStore, name: str, *, node: UUID = NODE) -> Lease:
-    """Return the lease that *node* has of the first slot of *name*."""
-    share = await store.subscriptions.share(node, [name], label="test")
-    return share.held[0]
+class Worker:
+    """A member that does what it is told, as far as a test wants it to."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.told = asyncio.Event()
+        """Set each time that it is told of its part."""
+        self.held: list[Lease] = []
+        self.surplus: list[Lease] = []
+        self.life = Life()
+        self.failures: list[Exception] = []
+        self._store = store
+        self._membership: Membership | None = None
+
+    async def join(self, *names: str) -> Self:
+        """Run slots of the subscriptions *names*."""
+        self._membership = await self._store.subscriptions.join(names, self)
+        return self
+
+    def shared(self, share: Share) -> None:
+        """Hear of its part."""
+        self.held, self.surplus, self.life = sorted(share.held), sorted(share.surplus), share.life
+        self.told.set()
+
+    def failed(self, error: Exception) -> None:
+        """Hear that it is told nothing any more."""
+        self.failures.append(error)
+
+    async def give_back(self) -> None:
+        """Release what others are entitled to."""
+        await self._store.subscriptions.release(self.surplus)
+
+    async def leave(self) -> None:
+        """Take part no longer."""
+        assert self._membership is not None
+        await self._membership.leave()
+
+
+@asynccontextmanager
+async def working(store: EventStore, *names: str) -> AsyncGenerator[Worker, None]:
+    """Give somebody who runs slots of the subscriptions *names*."""
+    worker = await Worker(store).join(*names)
+    try:
+        yield worker
+    finally:
+        await worker.leave()
+
+
+async def take(store: EventStore, name: str) -> Lease:
+    """Return a lease of the first slot of *name*, which is good until somebody takes it again."""
+    async with working(store, name) as worker:
+        return worker.held[0]
 
 
 async def position_of(store: EventStore, name: str) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
-from framework.clock import new_id, now
+from framework.clock import now
 from framework.errors import LeaseLost, SubscriptionChanged
 from framework.store.protocol import EventStore
 from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent
-from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, define, outcomes, take
-
-A, B, C = new_id(), new_id(), new_id()
-"""Three processes."""
+from framework.testing.eventually import eventually
+from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, Worker, define, outcomes, take, working
 
 
 class SubscriptionContract(OnAStore):
@@ -54,10 +53,9 @@ class SubscriptionContract(OnAStore):
 
     async def test_a_slot_moves_under_its_fence_alone(self, store: EventStore) -> None:
         await define(store, "reader")
-        before = await take(store, "reader", node=A)
+        before = await take(store, "reader")
         await store.subscriptions.advance(before, 2**40)
-        await store.subscriptions.leave(A)
-        lease = await take(store, "reader", node=B)
+        lease = await take(store, "reader")
 
         with pytest.raises(LeaseLost) as caught:
             await store.subscriptions.advance(before, 2**41)
@@ -88,99 +86,111 @@ class SubscriptionContract(OnAStore):
         await define(store, "one", partitions=3)
         await define(store, "two")
 
-        share = await store.subscriptions.share(A, ["one", "two"], label="a")
+        async with working(store, "one", "two") as worker:
+            states = await store.subscriptions.slots()
 
-        assert sorted(lease[:2] for lease in share.held) == [("one", 0), ("one", 1), ("one", 2), ("two", 0)]
-        assert list(share.surplus) == []
-        assert all(state.owner == A and state.is_owned for state in await store.subscriptions.slots())
-
-    async def test_who_renews_keeps_slots_and_fences(self, store: EventStore) -> None:
-        await define(store, "one", partitions=3)
-        first = await store.subscriptions.share(A, ["one"], label="a")
-
-        again = await store.subscriptions.share(A, ["one"], label="a")
-
-        assert again == first
+        assert [lease[:2] for lease in worker.held] == [("one", 0), ("one", 1), ("one", 2), ("two", 0)]
+        assert worker.surplus == []
+        assert len({state.owner for state in states}) == 1
+        assert all(state.is_owned for state in states)
 
     async def test_who_joins_gets_a_fair_part_and_nobody_gives_more_than_that(self, store: EventStore) -> None:
         await define(store, "one", partitions=5)
-        await store.subscriptions.share(A, ["one"], label="a")
-        joined = await store.subscriptions.share(B, ["one"], label="b")
-        share = await store.subscriptions.share(A, ["one"], label="a")
-        await store.subscriptions.release(share.surplus)
 
-        taken = await store.subscriptions.share(B, ["one"], label="b")
-        after = await store.subscriptions.share(A, ["one"], label="a")
+        async with working(store, "one") as first, working(store, "one") as second:
+            joined = second.held
+            before = first.held
+            await eventually(lambda: len(first.surplus) == 2)
+            surplus = first.surplus
+            await first.give_back()
+            await eventually(lambda: len(second.held) == 2)
+            await eventually(lambda: len(first.held) == 3)
 
-        assert joined.held == []
-        assert len(share.surplus) == 2
-        assert {lease.slot for lease in taken.held} == {lease.slot for lease in share.surplus}
-        assert (len(after.held), list(after.surplus)) == (3, [])
+            assert joined == []
+            assert {lease.slot for lease in second.held} == {lease.slot for lease in surplus}
+            assert set(first.held) < set(before)
+            assert first.surplus == []
 
     async def test_only_those_who_can_run_a_subscription_have_a_part_in_it(self, store: EventStore) -> None:
         await define(store, "one", partitions=2)
         await define(store, "two", partitions=2)
-        await store.subscriptions.share(B, ["two"], label="b")
 
-        share = await store.subscriptions.share(A, ["one", "two"], label="a")
+        async with working(store, "two"), working(store, "one", "two") as both:
+            held = both.held
 
-        assert [lease[:2] for lease in share.held if lease.name == "one"] == [("one", 0), ("one", 1)]
-        assert len(list(share.surplus)) == 0
-        assert len([lease for lease in share.held if lease.name == "two"]) == 0
+        assert [lease[:2] for lease in held] == [("one", 0), ("one", 1)]
 
     async def test_those_are_run_that_a_process_can_run_which_lives(self, store: EventStore) -> None:
         for name in ("one", "two", "three"):
             await define(store, name, partitions=2, types=("opened", "closed"))
-        await store.subscriptions.share(A, ["two", "one"], label="a")
-        await store.subscriptions.share(B, ["one", "three"], label="b")
-        await store.subscriptions.leave(B)
 
-        assert await store.subscriptions.running() == [
-            Definition(name, ("opened", "closed"), 2, "stream") for name in ("one", "two")
-        ]
+        async with working(store, "two", "one"):
+            async with working(store, "one", "three"):
+                assert [each.name for each in await store.subscriptions.running()] == ["one", "three", "two"]
 
-    async def test_who_waits_is_nudged(self, store: EventStore) -> None:
-        waiting = asyncio.ensure_future(store.subscriptions.wait_for_change())
-        await asyncio.sleep(0)
+            assert await store.subscriptions.running() == [
+                Definition(name, ("opened", "closed"), 2, "stream") for name in ("one", "two")
+            ]
 
-        async with asyncio.timeout(PATIENCE_S):
-            while not waiting.done():
-                await store.subscriptions.nudge()
-                await asyncio.wait([waiting], timeout=0.1)
+    async def test_who_runs_slots_is_nudged(self, store: EventStore) -> None:
+        await define(store, "one")
 
-    async def test_who_leaves_frees_all_at_once_and_wakes_who_waits(self, store: EventStore) -> None:
+        async with working(store, "one") as worker:
+            worker.told.clear()
+            await store.subscriptions.nudge()
+            async with asyncio.timeout(PATIENCE_S):
+                await worker.told.wait()
+
+    async def test_what_one_who_leaves_held_is_taken_by_the_others_without_being_asked(self, store: EventStore) -> None:
         await define(store, "one", partitions=2)
-        await store.subscriptions.share(A, ["one"], label="a")
-        waiting = asyncio.ensure_future(store.subscriptions.wait_for_change())
-        await asyncio.sleep(0)
+        first = await Worker(store).join("one")
 
-        async with asyncio.timeout(PATIENCE_S):
-            while not waiting.done():  # it is a hint, and may be missed while the listener is not there yet
-                await store.subscriptions.leave(A)
-                await asyncio.wait([waiting], timeout=0.1)
+        async with working(store, "one") as second:
+            await first.leave()
+            await eventually(lambda: len(second.held) == 2)
 
-        share = await store.subscriptions.share(B, ["one"], label="b")
-        assert len(share.held) == 2
+    async def test_who_has_left_owns_nothing_and_is_told_nothing(self, store: EventStore) -> None:
+        await define(store, "one")
+        first = await Worker(store).join("one")
+        await first.leave()
+        first.told.clear()
+
+        async with working(store, "one") as second:
+            (state,) = await store.subscriptions.slots()
+
+        assert state.is_owned
+        assert second.held[0].fence == state.fence == first.held[0].fence + 1
+        assert not first.told.is_set()
+        (state,) = await store.subscriptions.slots()
+        assert (state.owner, state.is_owned) == (None, False)
+
+    async def test_who_runs_slots_hears_that_something_is_asked(self, store: EventStore) -> None:
+        await define(store, "one")
+
+        async with working(store, "one") as worker:
+            worker.told.clear()
+            await store.subscriptions.ask("one", RETRY)
+            async with asyncio.timeout(PATIENCE_S):
+                await worker.told.wait()
 
     async def test_a_slot_that_is_lost_cannot_be_given_back(self, store: EventStore) -> None:
         await define(store, "one")
-        before = await take(store, "one", node=A)
-        await store.subscriptions.leave(A)
-        await take(store, "one", node=B)
+        before = await take(store, "one")
 
-        await store.subscriptions.release([before])
+        async with working(store, "one") as worker:
+            await store.subscriptions.release([before])
 
-        (state,) = await store.subscriptions.slots()
-        assert state.owner == B
+            (state,) = await store.subscriptions.slots()
+            assert state.owner is not None
+            assert (await store.subscriptions.position(worker.held[0])) == 0
 
     async def test_of_many_who_reach_for_one_slot_one_gets_it(self, store: EventStore) -> None:
         await define(store, "one")
 
-        shares = await asyncio.gather(
-            *(store.subscriptions.share(node, ["one"], label="x") for node in (A, B, C, *(new_id() for _ in range(5))))
-        )
+        async with AsyncExitStack() as stack:
+            workers = await asyncio.gather(*(stack.enter_async_context(working(store, "one")) for _ in range(8)))
 
-        assert sum(len(share.held) for share in shares) == 1
+            assert sum(len(worker.held) for worker in workers) == 1
 
     async def test_what_is_parked_is_there_with_the_progress_it_came_with(self, store: EventStore) -> None:
         await define(store, "one")
@@ -197,10 +207,9 @@ class SubscriptionContract(OnAStore):
 
     async def test_who_has_lost_a_slot_parks_and_releases_nothing(self, store: EventStore) -> None:
         await define(store, "one")
-        before = await take(store, "one", node=A)
+        before = await take(store, "one")
         await store.subscriptions.park(before, [parked_event("one", 1)], 1)
-        await store.subscriptions.leave(A)
-        await take(store, "one", node=B)
+        await take(store, "one")
 
         with pytest.raises(LeaseLost):
             await store.subscriptions.park(before, [parked_event("one", 2)], 9)

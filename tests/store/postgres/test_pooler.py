@@ -13,7 +13,6 @@ from framework.store.postgres import listener
 from framework.store.postgres.database import Database
 from framework.store.protocol import EventStore
 from framework.testing.store_contract import StoreContract
-from framework.testing.store_contract.parts import define
 from tests.store.postgres.hands import listening, write
 from tests.store.postgres.pooler import pgbouncer
 
@@ -41,17 +40,6 @@ class TestBehindAPoolerWithNothingToListenTo(StoreContract):
     async def store(self, pooler: str, schema: str) -> AsyncIterator[EventStore]:
         async with PostgresEventStore(Database(pooler, transaction_pooler=True), schema=schema) as store:
             yield store
-
-    async def test_who_leaves_frees_all_at_once_and_wakes_who_waits(self, store: EventStore) -> None:
-        """Nobody is woken, since nobody can be told: who looks again after a while finds all of it free."""
-        one, other = uuid4(), uuid4()
-        await define(store, "one", partitions=2)
-        await store.subscriptions.share(one, ["one"], label="a")
-
-        await store.subscriptions.leave(one)
-
-        share = await store.subscriptions.share(other, ["one"], label="b")
-        assert len(share.held) == 2
 
 
 async def test_with_a_way_around_the_pooler_another_node_is_heard_of_at_once(

@@ -15,7 +15,7 @@ from framework.errors import LeaseLost, StorageUnavailable
 from framework.store.postgres import database as stores_database
 from framework.store.postgres.database import Database, StoreConnection
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, Receipt
-from framework.testing.store_contract.parts import NODE, apply, define, position_of, take
+from framework.testing.store_contract.parts import apply, define, position_of, take
 from tests.store.postgres.hands import event, write
 
 NAMES = 'quoted " name', "Größer; als."
@@ -96,7 +96,7 @@ async def test_two_schemas_on_one_connection_are_wholly_apart(
 
         assert list(found) == [_expected(one.log_id, "a"), _expected(other.log_id, "b")]
     assert one.log_id != other.log_id
-    await other.subscriptions.leave(NODE)
+    await take(other, "handler")
     lease = await take(one, "handler")
     with pytest.raises(LeaseLost):
         await one.subscriptions.advance(lease._replace(fence=lease.fence + 1), 3)

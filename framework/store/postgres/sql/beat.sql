@@ -1,4 +1,12 @@
--- $1: a node; $2: the subscriptions it can run; $3: what people call it. Says that it lives.
-INSERT INTO heartbeats (node, names, label, beat_at) VALUES ($1, $2, $3, clock_timestamp())
-    ON CONFLICT ON CONSTRAINT heartbeats_pkey
-    DO UPDATE SET names = excluded.names, label = excluded.label, beat_at = excluded.beat_at
+-- $1: a node; $2: how long a heartbeat lasts. Says that it lives, unless it was buried.
+-- Returns whether it lives, the other nodes there are, and whether one of them has said nothing for too long.
+WITH beat AS (
+    UPDATE framework_nodes.heartbeats SET beat_at = clock_timestamp() WHERE node = $1 RETURNING node
+), others AS (
+    SELECT node, abs(extract(epoch FROM clock_timestamp() - beat_at)) > extract(epoch FROM $2::interval) AS is_stale
+      FROM framework_nodes.heartbeats
+     WHERE node <> $1
+)
+SELECT EXISTS (SELECT FROM beat) AS lives,
+       ARRAY(SELECT node FROM others) AS others,
+       EXISTS (SELECT FROM others WHERE is_stale) AS is_any_stale

@@ -1,5 +1,8 @@
--- $1: a node. Gives back its slots and forgets it, along with nodes that have not lived for a day.
+-- $1: a member. Gives back its slots and forgets it.
 WITH released AS (
     UPDATE slots SET owner = NULL WHERE owner = $1
+), gone AS (
+    DELETE FROM members WHERE member = $1
 )
-DELETE FROM heartbeats WHERE node = $1 OR beat_at < clock_timestamp() - interval '1 day'
+INSERT INTO framework_nodes.changes AS c (schema, number) VALUES (current_schema(), 1)
+    ON CONFLICT ON CONSTRAINT changes_pkey DO UPDATE SET number = c.number + 1

@@ -2,6 +2,10 @@
 SELECT s.name, s.definition
   FROM subscriptions AS s
  WHERE EXISTS (
-           SELECT FROM heartbeats AS h WHERE h.beat_at > clock_timestamp() - $1::interval AND s.name = ANY (h.names)
+           SELECT
+             FROM members AS m
+             JOIN framework_nodes.heartbeats AS h ON h.node = m.node
+            WHERE m.name = s.name
+              AND h.beat_at > clock_timestamp() - $1::interval
        )
  ORDER BY s.name

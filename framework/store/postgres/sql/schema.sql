@@ -363,13 +363,11 @@ CREATE TABLE head (
 )
 WITH (fillfactor='10');
 
-CREATE TABLE heartbeats (
-    node uuid NOT NULL,
-    label text NOT NULL,
-    names text[] NOT NULL,
-    beat_at timestamp with time zone NOT NULL
-)
-WITH (fillfactor='50');
+CREATE TABLE members (
+    member uuid NOT NULL,
+    name text NOT NULL,
+    node uuid NOT NULL
+);
 
 CREATE TABLE migrations (
     number integer NOT NULL,
@@ -476,8 +474,8 @@ ALTER TABLE ONLY functions
 ALTER TABLE ONLY head
     ADD CONSTRAINT head_pkey PRIMARY KEY (is_only);
 
-ALTER TABLE ONLY heartbeats
-    ADD CONSTRAINT heartbeats_pkey PRIMARY KEY (node);
+ALTER TABLE ONLY members
+    ADD CONSTRAINT members_pkey PRIMARY KEY (member, name);
 
 ALTER TABLE ONLY migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
@@ -515,6 +513,8 @@ CREATE INDEX events_correlation ON events USING btree (correlation_id, "position
 CREATE INDEX events_event_type ON events USING btree (event_type, "position");
 
 CREATE INDEX fences_recorded_at ON fences USING btree (recorded_at);
+
+CREATE INDEX members_name ON members USING btree (name);
 
 CREATE INDEX outbox_order ON outbox USING btree (process, number, piece);
 

@@ -24,8 +24,8 @@ VALUES ('mail', '{"types": ["opened"], "partitions": 1, "partition_by": "stream"
 
 INSERT INTO slots (name, slot, position, fence, owner) VALUES ('mail', 0, 3, 7, '00000000-0000-4000-8000-0000000000d1');
 
-INSERT INTO heartbeats (node, label, names, beat_at)
-VALUES ('00000000-0000-4000-8000-0000000000d1', 'host:1', '{mail}', '2026-01-02 12:00:00+00');
+INSERT INTO members (member, name, node)
+VALUES ('00000000-0000-4000-8000-0000000000d1', 'mail', '00000000-0000-4000-8000-0000000000d2');
 
 INSERT INTO process_instances (process, instance, version, state) VALUES ('transfer', 't', 2, '{"step": 1}');
 

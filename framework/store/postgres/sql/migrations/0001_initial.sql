@@ -114,13 +114,35 @@ CREATE TABLE parked (
     CONSTRAINT parked_pkey PRIMARY KEY (name, position)
 );
 
-CREATE TABLE heartbeats (
-    node    uuid        NOT NULL,
-    label   text        NOT NULL,
-    names   text[]      NOT NULL,
-    beat_at timestamptz NOT NULL,
-    CONSTRAINT heartbeats_pkey PRIMARY KEY (node)
-) WITH (fillfactor = 50);
+-- Who can run which subscription. It lives while its node does.
+CREATE TABLE members (
+    member uuid NOT NULL,
+    name   text NOT NULL,
+    node   uuid NOT NULL,
+    CONSTRAINT members_pkey PRIMARY KEY (member, name)
+);
+
+CREATE INDEX members_name ON members (name);
+
+-- Of all schemas of the database: the processes that live, and how often slots of a schema were to be shared out anew.
+DO $$
+BEGIN
+    IF to_regclass('framework_nodes.changes') IS NULL THEN
+        CREATE SCHEMA IF NOT EXISTS framework_nodes;
+        CREATE TABLE framework_nodes.heartbeats (
+            node    uuid        NOT NULL,
+            label   text        NOT NULL,
+            beat_at timestamptz NOT NULL,
+            CONSTRAINT heartbeats_pkey PRIMARY KEY (node)
+        ) WITH (fillfactor = 50);
+        CREATE TABLE framework_nodes.changes (
+            schema text   COLLATE "C" NOT NULL,
+            number bigint NOT NULL,
+            CONSTRAINT changes_pkey PRIMARY KEY (schema)
+        ) WITH (fillfactor = 50);
+    END IF;
+END
+$$;
 
 CREATE TABLE process_instances (
     process  text   NOT NULL,
