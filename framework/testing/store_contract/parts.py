@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Self
@@ -155,6 +155,13 @@ class Worker:
     def failed(self, error: Exception) -> None:
         """Hear that it is told nothing any more."""
         self.failures.append(error)
+
+    async def is_told(self, condition: Callable[[], bool]) -> None:
+        """Return when it was told what makes *condition* true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self.told.clear()
+                await self.told.wait()
 
     async def give_back(self) -> None:
         """Release what others are entitled to."""

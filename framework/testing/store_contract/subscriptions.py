@@ -11,7 +11,6 @@ from framework.clock import now
 from framework.errors import LeaseLost, SubscriptionChanged
 from framework.store.protocol import EventStore
 from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent
-from framework.testing.eventually import eventually
 from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, Worker, define, outcomes, take, working
 
 
@@ -100,11 +99,11 @@ class SubscriptionContract(OnAStore):
         async with working(store, "one") as first, working(store, "one") as second:
             joined = second.held
             before = first.held
-            await eventually(lambda: len(first.surplus) == 2)
+            await first.is_told(lambda: len(first.surplus) == 2)
             surplus = first.surplus
             await first.give_back()
-            await eventually(lambda: len(second.held) == 2)
-            await eventually(lambda: len(first.held) == 3)
+            await second.is_told(lambda: len(second.held) == 2)
+            await first.is_told(lambda: len(first.held) == 3)
 
             assert joined == []
             assert {lease.slot for lease in second.held} == {lease.slot for lease in surplus}
@@ -147,7 +146,7 @@ class SubscriptionContract(OnAStore):
 
         async with working(store, "one") as second:
             await first.leave()
-            await eventually(lambda: len(second.held) == 2)
+            await second.is_told(lambda: len(second.held) == 2)
 
     async def test_who_has_left_owns_nothing_and_is_told_nothing(self, store: EventStore) -> None:
         await define(store, "one")
