@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 KILLS = 24
 KILLS_OF_ONE_RUN = 2
 """A run is taken up again under its name until it was killed so often; then the next one begins."""
-TRANSFERS = 1_500
+TRANSFERS = 500
 
 BALANCES_BY_EVENTS = """
     SELECT data ->> 'account_id',
