@@ -41,8 +41,11 @@ lint: $(VENV)/.dev ## Check form and style
 
 types: mypy pyright ## Check types, twice
 
-mypy pyright: $(VENV)/.dev
-	$(BIN)/$@
+mypy: $(VENV)/.dev ## Check types with mypy
+	$(BIN)/mypy
+
+pyright: $(VENV)/.dev ## Check types with pyright
+	$(BIN)/pyright
 
 layers: $(VENV)/.dev ## Check who imports whom
 	$(BIN)/lint-imports
