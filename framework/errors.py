@@ -47,7 +47,9 @@
     │   ├── TransactionEnded             a projector ended the transaction it was lent
     │   ├── AppendRefused                the database took exception to the content; nothing was recorded
     │   ├── SchemaMismatch               the database holds another schema version
-    │   └── LeaseLost                    another process runs this slot of a subscription now
+    │   ├── LeaseLost                    another process runs this slot of a subscription now
+    │   ├── UnknownSubscription          there is none of that name
+    │   └── SubscriptionInUse            it is run, and so cannot be deleted
     └── EmbeddedServerError              the embedded PostgreSQL cannot be run
         ├── NoPostgresBinaries           this platform has none
         └── DataFolderUnusable           the data folder cannot be used
@@ -464,6 +466,22 @@ class LeaseLost(StoreError):
         self.slot = slot
         self.fence = fence
         super().__init__(f"slot {slot} of {name} is not held under fence {fence} any more: another process runs it")
+
+
+class UnknownSubscription(StoreError):
+    """No subscription of that name has ever run, or it was deleted; nothing was changed."""
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        self.name = name
+        super().__init__(f"there is no subscription {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+
+
+class SubscriptionInUse(StoreError):
+    """A subscription is run by a process that lives; nothing was deleted."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is run at this moment: stop those who run it, or pause it, and delete it then")
 
 
 # Embedded server -----------------------------------------------------------------------------------

@@ -21,19 +21,17 @@ from framework.read_models import ReadModels
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.control import Control
-from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.progress import Place, Progress
-from framework.runtime.repeats import Repeats
 from framework.runtime.requests import Preparation
-from framework.runtime.rounds import Means
 from framework.runtime.snapshots import Snapshots
 from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.wiring import Wiring
 from framework.selection import Selection
+from framework.store.subscriptions import Kind
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
 from framework.subscription.failure import OnError, Policy
@@ -61,22 +59,15 @@ class Engine:
         )
         snapshots = Snapshots(wiring.journal, wiring.clock, partial(self.supervisor.spawn, "snapshots"))
         self.states = States(wiring.journal, wiring.defaults.page, snapshots)
-        means = Means(
-            wiring.journal,
-            Deciding(wiring.journal, wiring.clock, wiring.watch),
-            Repeats(wiring.journal, self.states),
-            wiring.watch,
-            wiring.defaults.lifespan,
-        )
-        self._actors = Actors(self.states, means, wiring.defaults, self.supervisor)
+        self._actors = Actors(wiring.journal, self.states, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
         self._processes = [
             (process, ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt())))
             for process in wiring.processes
         ]
         self._subscriptions = self._subscribe()
         self.control = Control(
-            wiring.journal.store.subscriptions,
-            self._subscriptions,
+            wiring.journal.store,
+            {name: subscription.name for name, subscription in self._subscriptions.items()},
             {model.name: model for model in models or ()},
         )
         self.waits = ConsistencyWaits(wiring.journal, self.control.parked)
@@ -93,7 +84,7 @@ class Engine:
         self._feeds: set[Feed] = set()
         self.dispatcher = Dispatcher(
             Preparation(wiring.router, wiring.journal, wiring.clock, wiring.defaults),
-            means,
+            wiring.journal,
             self._actors,
             self.waits,
             wiring.middleware,
@@ -226,6 +217,7 @@ class Engine:
                 start_from,
                 batch or wiring.defaults.batch,
                 within.total_seconds(),
+                _kind(reader),
             )
 
         for name, handler in wiring.handlers.items():
@@ -266,6 +258,16 @@ def _again(event: Recorded[Any], error: Exception, attempt: int) -> Reaction:
     """Say of every event of a process that it is tried again."""
     del event, error, attempt
     return Retry()
+
+
+def _kind(reader: EventHandler[Any] | Projector[Any] | ProcessType) -> Kind:
+    match reader:
+        case EventHandler():
+            return "handler"
+        case Projector():
+            return "projector"
+        case ProcessType():
+            return "process"
 
 
 def _key(reader: EventHandler[Any] | Projector[Any] | ProcessType) -> Callable[[Recorded[Any]], str] | None:

@@ -98,22 +98,20 @@ class Mailbox(Generic[T]):
             self._promise(self._producers.popleft())
         return left
 
-    def filled(self) -> asyncio.Future[None]:
-        """Return what is done when something waits, or when `wake` is called."""
-        # A future and no coroutine: one of these is all that an actor at rest waits in.
-        consumer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._consumer = consumer
+    async def filled(self) -> None:
+        """Return when something waits, or when `wake` is called."""
         if self._items:
-            self.wake()
-        return consumer
+            return
+        self._consumer = asyncio.get_running_loop().create_future()
+        try:
+            await self._consumer
+        finally:
+            self._consumer = None
 
     def wake(self) -> None:
         """Make the consumer look, whether or not something waits."""
-        consumer = self._consumer
-        if consumer is not None:
-            self._consumer = None
-            if not consumer.done():
-                consumer.set_result(None)
+        if self._consumer is not None and not self._consumer.done():
+            self._consumer.set_result(None)
 
     def _admit(self) -> None:
         while self._producers and self._room() > 0:

@@ -12,10 +12,12 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 from uuid import UUID
 
 import attrs
+
+Kind: TypeAlias = Literal["handler", "projector", "process"]
 
 
 @attrs.frozen
@@ -35,6 +37,8 @@ class Definition:
     """What the names of the streams begin with whose events it wants."""
     start_from: str = "origin"
     """What it began behind: `origin`, `now`, a position or a moment."""
+    kind: Kind = "handler"
+    """What reads it."""
 
     @property
     def is_by_stream(self) -> bool:
@@ -51,8 +55,9 @@ class Definition:
     @classmethod
     def from_json(cls, name: str, document: Mapping[str, Any]) -> Self:
         """Return the definition of *name* that was recorded as *document*."""
-        types = document["types"]
-        return cls(name, None if types is None else tuple(types), document["partitions"], document["partition_by"])
+        fields: dict[str, Any] = dict(document)
+        fields["types"] = None if fields["types"] is None else tuple(fields["types"])
+        return cls(name, **fields)
 
 
 class Lease(NamedTuple):
@@ -76,6 +81,31 @@ class SlotState(NamedTuple):
     """The member that last took it and has not given it back; its process may be dead."""
     is_owned: bool
     """Whether that process has said lately that it lives."""
+    held_at: int | None = None
+    """The position from which on it is to stand still; None for none."""
+
+
+@attrs.frozen
+class SubscriptionState:
+    """A subscription as it is recorded, and where it stands."""
+
+    definition: Definition
+    slots: Sequence[SlotState]
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        return self.definition.name
+
+    @property
+    def position(self) -> int:
+        """Everything up to here is durably handled, in every slot, as its owner last said."""
+        return min((slot.position for slot in self.slots), default=0)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it stands still because somebody said so, until `resume`."""
+        return any(slot.held_at == 0 for slot in self.slots)
 
 
 class ParkedEvent(NamedTuple):
@@ -202,6 +232,35 @@ class Subscriptions(Protocol):
 
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
+        ...
+
+    async def states(self) -> Sequence[SubscriptionState]:
+        """Return all subscriptions that are recorded, by name."""
+        ...
+
+    async def pause(self, name: str) -> None:
+        """Have the subscription *name* stand still: its owners let go of it once what is in hand is done.
+
+        It stays so, whoever starts or stops, until `resume`. Raises `UnknownSubscription`.
+        """
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Have the subscription *name* go on where it was; raises `UnknownSubscription`."""
+        ...
+
+    async def reset(self, name: str, position: int) -> None:
+        """Have the subscription *name* begin anew behind *position*, with nothing parked.
+
+        Its owners lose it: what they have in hand is done, and not written. Raises `UnknownSubscription`.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Forget the subscription *name* and what it has parked.
+
+        Raises `UnknownSubscription`, or `SubscriptionInUse` while a process that lives runs it.
+        """
         ...
 
 

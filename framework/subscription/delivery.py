@@ -16,7 +16,7 @@ from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition
+from framework.store.subscriptions import Definition, Kind
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.start import start_as_text
@@ -71,6 +71,7 @@ class Subscription:
     """Events that it is given at once, at most."""
     batch_within_s: float = 0.0
     """How long a batch that is not full waits for more."""
+    kind: Kind = "handler"
 
     @property
     def definition(self) -> Definition:
@@ -84,6 +85,7 @@ class Subscription:
             selection.stream,
             selection.prefix,
             start_as_text(self.start_from),
+            self.kind,
         )
 
     def slot_of(self, event: Item) -> int:
@@ -213,7 +215,7 @@ class SlotRunner:
 
     def _mine(self, page: Page) -> tuple[list[Item], int]:
         """Return what of *page* falls into this slot, and how far that goes: to before one of which nobody can say."""
-        if self._subscription.partitions == 1:
+        if self._subscription.partitions == 1 and self._subscription.key is None:
             return list(page.events), page.looked_to
         mine: list[Item] = []
         for item in page.events:

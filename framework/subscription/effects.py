@@ -82,6 +82,8 @@ class OneByOne(_Effects):
         save_at = clock() + SAVE_AFTER_SECONDS
         try:
             for item in items:
+                if item is not items[0]:
+                    self._hold.check_wanted()
                 try:
                     await self._handle(item)
                 except (LeaseLost, StorageUnavailable):

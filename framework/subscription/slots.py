@@ -48,6 +48,11 @@ class Hold:
         if not self.is_ours:
             raise LeaseLost(*self.lease)
 
+    def check_wanted(self) -> None:
+        """Raise `LeaseLost` if the slot is to be let go: what is left to do is for whoever takes it next."""
+        if self.given_up.is_set():
+            raise LeaseLost(*self.lease)
+
 
 class Runner(Protocol):
     """What runs a slot."""

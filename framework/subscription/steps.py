@@ -110,6 +110,8 @@ class SteppingSlot:
             left = [item for item in rest if item.position > self.position]
             suspects = max(suspects - len(rest) + len(left), 0)
             rest = left
+            if rest:
+                self._hold.check_wanted()
 
     async def attend(self) -> None:
         """Do what somebody has asked for with parked events."""

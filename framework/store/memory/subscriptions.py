@@ -7,12 +7,13 @@ behind: who joins, leaves, or gives back is known at once, and all are told.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import count
 from uuid import UUID
 
 import attrs
 
 from framework.clock import SYSTEM_CLOCK
-from framework.errors import LeaseLost, SubscriptionChanged
+from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
 from framework.store.subscriptions import (
     Definition,
     Lease,
@@ -22,6 +23,7 @@ from framework.store.subscriptions import (
     ParkedEvent,
     Share,
     SlotState,
+    SubscriptionState,
     fair_share,
 )
 
@@ -46,8 +48,14 @@ class _Part:
 @attrs.define
 class _Slot:
     position: int
-    fence: int = 0
+    fence: int
     owner: UUID | None = None
+    held_at: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it has come to where it is to stand still."""
+        return self.held_at is not None and self.position >= self.held_at
 
 
 class MemorySubscriptions:
@@ -59,6 +67,8 @@ class MemorySubscriptions:
         self._parts: dict[UUID, _Part] = {}
         self._life = Life()  # as long as the log: who holds slots in this process's memory dies with it
         self._parked: dict[tuple[str, int], ParkedEvent] = {}
+        self._first_fences = count(step=1_000_000_000)
+        """A life of a subscription that comes later has greater ones."""
 
     async def define(self, definition: Definition, *, start: int) -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
@@ -66,7 +76,8 @@ class MemorySubscriptions:
         if known != definition:
             raise SubscriptionChanged(definition.name, known.as_json(), definition.as_json())
         for number in range(definition.partitions):
-            self._slots.setdefault((definition.name, number), _Slot(start))
+            if (definition.name, number) not in self._slots:
+                self._slots[definition.name, number] = _Slot(start, next(self._first_fences))
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
@@ -140,10 +151,61 @@ class MemorySubscriptions:
     async def slots(self, names: Collection[str] | None = None) -> Sequence[SlotState]:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
         return [
-            SlotState(name, number, slot.position, slot.fence, slot.owner, is_owned=slot.owner in self._parts)
+            SlotState(
+                name,
+                number,
+                slot.position,
+                slot.fence,
+                slot.owner,
+                is_owned=slot.owner in self._parts,
+                held_at=slot.held_at,
+            )
             for (name, number), slot in sorted(self._slots.items(), key=lambda item: item[0])
             if names is None or name in names
         ]
+
+    async def states(self) -> Sequence[SubscriptionState]:
+        """Return all subscriptions that are recorded, by name."""
+        return [
+            SubscriptionState(definition, await self.slots([name]))
+            for name, definition in sorted(self._definitions.items())
+        ]
+
+    async def pause(self, name: str) -> None:
+        """Have the subscription *name* stand still; raises `UnknownSubscription`."""
+        for slot in self._slots_of(name):
+            slot.held_at = 0
+        self._share_out()
+
+    async def resume(self, name: str) -> None:
+        """Have the subscription *name* go on where it was; raises `UnknownSubscription`."""
+        for slot in self._slots_of(name):
+            slot.held_at = None
+        self._share_out()
+
+    async def reset(self, name: str, position: int) -> None:
+        """Have the subscription *name* begin anew behind *position*, with nothing parked."""
+        for slot in self._slots_of(name):
+            slot.position, slot.owner = position, None
+            slot.fence += 1
+        self._unpark(name)
+        self._share_out()
+
+    async def delete(self, name: str) -> None:
+        """Forget the subscription *name* and what it has parked; raises `SubscriptionInUse`."""
+        if any(slot.owner in self._parts for slot in self._slots_of(name)):
+            raise SubscriptionInUse(name)
+        del self._definitions[name]
+        self._slots = {key: slot for key, slot in self._slots.items() if key[0] != name}
+        self._unpark(name)
+
+    def _slots_of(self, name: str) -> Sequence[_Slot]:
+        if name not in self._definitions:
+            raise UnknownSubscription(name, self._definitions)
+        return [slot for (each, _), slot in self._slots.items() if each == name]
+
+    def _unpark(self, name: str) -> None:
+        self._parked = {key: event for key, event in self._parked.items() if key[0] != name}
 
     def _held(self, lease: Lease) -> _Slot:
         slot = self._slots.get((lease.name, lease.slot))
@@ -163,7 +225,9 @@ class MemorySubscriptions:
         for name in part.names:
             members = {each.id for each in self._parts.values() if name in each.names}
             slots = {number: slot for (each, number), slot in self._slots.items() if each == name}
-            take, give = fair_share(part.id, {number: slot.owner for number, slot in slots.items()}, members)
+            owners = {number: slot.owner for number, slot in slots.items() if not slot.is_held}
+            take, give = fair_share(part.id, owners, members)
+            give += [number for number, slot in slots.items() if slot.is_held and slot.owner == part.id]
             for number in take:
                 slots[number].owner = part.id
                 slots[number].fence += 1

@@ -315,12 +315,15 @@ def _count(part: Part, rows: Sequence[Any]) -> Count:
             slots[row["name"]][row["slot"]] = row
     count = Count()
     for name, by_number in slots.items():
-        owners: dict[int, UUID | None] = {number: row["owner"] for number, row in by_number.items()}
+        owners: dict[int, UUID | None] = {
+            number: row["owner"] for number, row in by_number.items() if not row["is_held"]
+        }
+        mine = [number for number, row in by_number.items() if row["owner"] == part.id]
         members: set[UUID] = {part.id, *next(iter(by_number.values()))["members"]}
         take, give = fair_share(part.id, owners, members)
         leases = {number: Lease(name, number, row["fence"]) for number, row in by_number.items()}
-        count.held.extend(leases[number] for number, owner in owners.items() if owner == part.id)
-        count.surplus.extend(leases[number] for number in give)
+        count.held.extend(leases[number] for number in mine)
+        count.surplus.extend(leases[number] for number in mine if number in give or by_number[number]["is_held"])
         count.wanted.extend(leases[number] for number in take)
     return count
 

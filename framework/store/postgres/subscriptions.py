@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from framework.errors import LeaseLost, SubscriptionChanged
+from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
 from framework.policies import LEASE
 from framework.store.postgres import statements
 from framework.store.postgres.listener import SLOTS_FREED, channel
 from framework.store.postgres.presence import Presence
-from framework.store.subscriptions import Definition, Lease, Member, Membership, ParkedEvent, SlotState
+from framework.store.subscriptions import (
+    Definition,
+    Lease,
+    Member,
+    Membership,
+    ParkedEvent,
+    SlotState,
+    SubscriptionState,
+)
 
 Fetch = Callable[..., Awaitable[list[Any]]]
 """Runs a statement with its arguments; raises `StorageUnavailable`."""
@@ -32,17 +41,14 @@ class PostgresSubscriptions:
 
     async def define(self, definition: Definition, *, start: int) -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
-        wanted = definition.as_json()
-        ((document,),) = await self._fetch(
-            statements.DEFINE_SUBSCRIPTION,
-            definition.name,
-            json.dumps(wanted).encode(),
-            definition.partitions,
-            start,
+        document = json.dumps(definition.as_json()).encode()
+        ((recorded,),) = await self._fetch(
+            statements.DEFINE_SUBSCRIPTION, definition.name, document, definition.partitions, start
         )
-        known = json.loads(document)
-        if known != wanted:
-            raise SubscriptionChanged(definition.name, known, wanted)
+        # What an earlier release had no word for is as it was then, and that is the default.
+        known = Definition.from_json(definition.name, json.loads(recorded))
+        if known != definition:
+            raise SubscriptionChanged(definition.name, known.as_json(), definition.as_json())
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
@@ -107,6 +113,40 @@ class PostgresSubscriptions:
         """Return the slots of the subscriptions *names*, or of all, by name and number."""
         rows = await self._fetch(statements.SLOTS, None if names is None else list(names), LEASE)
         return [SlotState(*row) for row in rows]
+
+    async def states(self) -> Sequence[SubscriptionState]:
+        """Return all subscriptions that are recorded, by name."""
+        slots: defaultdict[str, list[SlotState]] = defaultdict(list)
+        for slot in await self.slots():
+            slots[slot.name].append(slot)
+        return [
+            SubscriptionState(Definition.from_json(row["name"], json.loads(row["definition"])), slots[row["name"]])
+            for row in await self._fetch(statements.SUBSCRIPTIONS)
+        ]
+
+    async def pause(self, name: str) -> None:
+        """Have the subscription *name* stand still; raises `UnknownSubscription`."""
+        await self._change(statements.HOLD_SLOTS, name, 0)
+
+    async def resume(self, name: str) -> None:
+        """Have the subscription *name* go on where it was; raises `UnknownSubscription`."""
+        await self._change(statements.HOLD_SLOTS, name, None)
+
+    async def reset(self, name: str, position: int) -> None:
+        """Have the subscription *name* begin anew behind *position*, with nothing parked."""
+        await self._change(statements.RESET_SLOTS, name, position)
+
+    async def delete(self, name: str) -> None:
+        """Forget the subscription *name* and what it has parked; raises `SubscriptionInUse`."""
+        if any(slot.is_owned for slot in await self.slots([name])):
+            raise SubscriptionInUse(name)
+        await self._change(statements.DELETE_SUBSCRIPTION, name)
+
+    async def _change(self, statement: str, name: str, *arguments: object) -> None:
+        """Run a statement that returns what it found of *name*, and have the owners look."""
+        if not await self._fetch(statement, name, *arguments):
+            raise UnknownSubscription(name, [row["name"] for row in await self._fetch(statements.SUBSCRIPTIONS)])
+        await self._tell()
 
     async def _tell(self) -> None:
         await self._fetch(statements.NOTIFY, [channel(self._schema)], [SLOTS_FREED])

@@ -8,10 +8,19 @@ from contextlib import AsyncExitStack
 import pytest
 
 from framework.clock import now
-from framework.errors import LeaseLost, SubscriptionChanged
+from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
 from framework.store.protocol import EventStore
 from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent
-from framework.testing.store_contract.parts import PATIENCE_S, OnAStore, Worker, define, outcomes, take, working
+from framework.testing.store_contract.parts import (
+    PATIENCE_S,
+    OnAStore,
+    Worker,
+    define,
+    outcomes,
+    position_of,
+    take,
+    working,
+)
 
 
 class SubscriptionContract(OnAStore):
@@ -260,6 +269,114 @@ class SubscriptionContract(OnAStore):
         await store.subscriptions.unpark(lease, 1)
 
         assert [event.position for event in await store.subscriptions.parked()] == [2]
+
+    # What is asked of a subscription -----------------------------------------------------------------
+
+    async def test_who_runs_a_paused_subscription_is_to_let_go_and_nobody_takes_it(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        async with working(store, "one") as worker:
+            held = worker.held
+
+            await store.subscriptions.pause("one")
+            await worker.is_told(lambda: worker.surplus == held)
+            await store.subscriptions.release(held)
+            await worker.is_told(lambda: worker.held == [])
+
+            async with working(store, "one") as other:
+                assert other.held == []
+            (state,) = await store.subscriptions.states()
+            assert state.is_paused
+
+    async def test_who_runs_it_may_write_what_is_in_hand_when_it_is_paused(self, store: EventStore) -> None:
+        await define(store, "one")
+        lease = await take(store, "one")
+        await store.subscriptions.pause("one")
+
+        await store.subscriptions.advance(lease, 3)
+
+        assert await position_of(store, "one") == 3
+
+    async def test_what_is_resumed_is_taken_and_goes_on_where_it_was(self, store: EventStore) -> None:
+        await define(store, "one", start=5)
+        await store.subscriptions.pause("one")
+        async with working(store, "one") as worker:
+            await store.subscriptions.resume("one")
+            await worker.is_told(lambda: len(worker.held) == 1)
+
+            assert await store.subscriptions.position(worker.held[0]) == 5
+        assert not (await store.subscriptions.states())[0].is_paused
+
+    async def test_a_pause_leaves_others_alone(self, store: EventStore) -> None:
+        await define(store, "one")
+        await define(store, "two")
+
+        await store.subscriptions.pause("one")
+
+        async with working(store, "one", "two") as worker:
+            assert [lease.name for lease in worker.held] == ["two"]
+
+    async def test_what_is_reset_is_taken_from_its_owner_and_has_nothing_parked(self, store: EventStore) -> None:
+        for name in ("one", "two"):
+            await define(store, name)
+            await store.subscriptions.park(await take(store, name), [parked_event(name, 3)], 9)
+        async with working(store, "one") as worker:
+            (before,) = worker.held
+
+            await store.subscriptions.reset("one", 2)
+
+            with pytest.raises(LeaseLost):
+                await store.subscriptions.advance(before, 10)
+            await worker.is_told(lambda: [lease.fence for lease in worker.held] == [before.fence + 2])
+            assert await store.subscriptions.position(worker.held[0]) == 2
+        assert [event.name for event in await store.subscriptions.parked()] == ["two"]
+        assert await position_of(store, "two") == 9
+
+    async def test_what_is_run_is_not_deleted(self, store: EventStore) -> None:
+        await define(store, "one")
+        async with working(store, "one"):
+            with pytest.raises(SubscriptionInUse):
+                await store.subscriptions.delete("one")
+
+        assert len(await store.subscriptions.states()) == 1
+
+    async def test_what_is_deleted_begins_anew_under_greater_fences(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        before = await take(store, "one")
+        await store.subscriptions.park(before, [parked_event("one", 3)], 9)
+
+        await store.subscriptions.delete("one")
+
+        assert await store.subscriptions.states() == []
+        assert await store.subscriptions.slots() == []
+        assert await store.subscriptions.parked() == []
+        await define(store, "one", start=4)
+        for _ in range(before.fence + 1):
+            assert (await take(store, "one")).fence > before.fence
+            with pytest.raises(LeaseLost):
+                await store.subscriptions.advance(before, 10)
+        assert await position_of(store, "one") == 4
+
+    async def test_what_is_not_there_is_asked_for_in_vain(self, store: EventStore) -> None:
+        await define(store, "one")
+
+        for work in (
+            store.subscriptions.pause("none"),
+            store.subscriptions.resume("none"),
+            store.subscriptions.reset("none", 0),
+            store.subscriptions.delete("none"),
+        ):
+            with pytest.raises(UnknownSubscription, match="there is no subscription 'none'; there are: one"):
+                await work
+
+    async def test_all_there_are_are_listed_as_they_are_defined(self, store: EventStore) -> None:
+        definition = Definition("b", ("A",), 2, "key", "s", "s", "now", "process")
+        await store.subscriptions.define(definition, start=3)
+        await define(store, "a")
+
+        first, second = await store.subscriptions.states()
+
+        assert (first.name, second.definition, second.position) == ("a", definition, 3)
+        assert [slot.slot for slot in second.slots] == [0, 1]
 
 
 def parked_event(

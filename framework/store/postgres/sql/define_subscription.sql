@@ -5,8 +5,8 @@ WITH made AS (
         ON CONFLICT ON CONSTRAINT subscriptions_pkey DO UPDATE SET name = excluded.name
     RETURNING definition
 ), slotted AS (
-    INSERT INTO slots (name, slot, position)
-    SELECT $1, n, $4 FROM generate_series(0, $3 - 1) AS n WHERE (SELECT definition FROM made) = $2
+    INSERT INTO slots (name, slot, position, fence)
+    SELECT $1, n, $4, nextval('first_fences') FROM generate_series(0, $3 - 1) AS n WHERE (SELECT definition FROM made) = $2
         ON CONFLICT ON CONSTRAINT slots_pkey DO NOTHING
 )
 SELECT definition FROM made

@@ -348,6 +348,13 @@ CREATE TABLE fences (
     recorded_at timestamp with time zone NOT NULL
 );
 
+CREATE SEQUENCE first_fences
+    START WITH 0
+    INCREMENT BY 1000000000
+    MINVALUE 0
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE functions (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -429,8 +436,9 @@ CREATE TABLE slots (
     name text NOT NULL,
     slot integer NOT NULL,
     "position" bigint NOT NULL,
-    fence bigint DEFAULT 0 NOT NULL,
-    owner uuid
+    fence bigint NOT NULL,
+    owner uuid,
+    held_at bigint
 )
 WITH (fillfactor='50');
 

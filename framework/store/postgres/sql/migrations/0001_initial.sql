@@ -94,12 +94,16 @@ CREATE TABLE subscriptions (
     CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
 );
 
+-- Where the fences of a subscription's slots begin: a life of it that comes later has greater ones.
+CREATE SEQUENCE first_fences INCREMENT BY 1000000000 START WITH 0 MINVALUE 0;
+
 CREATE TABLE slots (
     name     text    NOT NULL,
     slot     integer NOT NULL,
     position bigint  NOT NULL,
-    fence    bigint  NOT NULL DEFAULT 0,
+    fence    bigint  NOT NULL,
     owner    uuid,
+    held_at  bigint,
     CONSTRAINT slots_pkey PRIMARY KEY (name, slot)
 ) WITH (fillfactor = 50);
 
