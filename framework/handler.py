@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 from framework.contracts import check_batch, takes_many
-from framework.messages import Recorded
+from framework.messages import DispatchResult, Metadata, Recorded
 from framework.reactions import Reaction, Retry
 
 E = TypeVar("E")
@@ -16,12 +17,28 @@ StartFrom: TypeAlias = Literal["origin", "now"] | int | datetime
 """Where a handler begins: at the first event, or behind all that there are, behind a position, behind a moment."""
 
 
+class Dispatch(Protocol):
+    """Dispatches a command, as `Application.dispatch` does."""
+
+    async def __call__(
+        self,
+        command: object,
+        *,
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+    ) -> DispatchResult: ...
+
+
 class EventHandler(Generic[E]):
     """Does something outside the database for each event: a mail, a call to another service.
 
     Name the events in the base: `class Alerts(EventHandler[MoneySent])`, and define `handle` or `handle_batch`, one of
     them. Each event is handled at least once, in the order of the log; after a crash the last ones may come again, with
     the same `position` and `event_id` to tell.
+
+    What it keeps on `self` is its own, for as long as its application is open; all slots that run here share it.
     """
 
     name: ClassVar[str] = ""
@@ -50,6 +67,15 @@ class EventHandler(Generic[E]):
     def partition_by(self, event: Recorded[E]) -> str:
         """Return the key of *event*: those of one key are handled in order, in one slot. Its stream by default."""
         return event.stream
+
+    async def on_start(self, dispatch: Dispatch) -> None:
+        """Prepare what it needs; *dispatch* is for later, and what it dispatches is caused by the event in hand.
+
+        Called when its application opens, before its first event. If it raises, the application does not open.
+        """
+
+    async def on_stop(self) -> None:
+        """Let go of what it needed. Called when its application closes, after its last event."""
 
     async def handle(self, event: Recorded[E]) -> None:
         """Do what *event* asks for. An exception means it was not done, and `on_error` says what follows.

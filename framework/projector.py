@@ -84,6 +84,13 @@ class Projector(Generic[E]):
         """
         raise NotImplementedError
 
+    async def committed(self, events: Sequence[Recorded[E]]) -> None:
+        """Tell whoever wants to know, web sockets and caches say, that the rows of *events* are there to be read.
+
+        Called after their transaction, at least once even after a crash, and never for those that are `replaying`. What
+        it raises is logged; it is tried again as `Defaults.handler_retry` says, and then these events are let go.
+        """
+
     def on_error(self, event: Recorded[E], error: Exception, attempt: int) -> Reaction:
         """Return what becomes of *event* after its attempt number *attempt*, from 1, ended in *error*.
 

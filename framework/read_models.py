@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from framework import read_views
 from framework.connections import LOST, connect, create_pool, quoted, troubled, unavailable
 from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch, TransactionEnded
 from framework.policies import LEASE
@@ -34,7 +35,8 @@ TABLES = """
         schema_name text PRIMARY KEY,
         projector   text NOT NULL,
         version     int  NOT NULL,
-        log_id      uuid NOT NULL
+        log_id      uuid NOT NULL,
+        replayed_to bigint NOT NULL
     );
     CREATE TABLE IF NOT EXISTS framework_projections.progress (
         schema_name text   REFERENCES framework_projections.projections ON DELETE CASCADE,
@@ -52,6 +54,11 @@ TABLES = """
         parked_at   timestamptz NOT NULL,
         asked       text,
         PRIMARY KEY (schema_name, position)
+    );
+    CREATE TABLE IF NOT EXISTS framework_projections.untold (
+        schema_name text     REFERENCES framework_projections.projections ON DELETE CASCADE,
+        slot        int      NOT NULL,
+        positions   bigint[] NOT NULL
     );
 """
 
@@ -71,8 +78,23 @@ ASK = """
     RETURNING position
 """
 
-FIND = "SELECT log_id, projector FROM framework_projections.projections WHERE schema_name = $1"
-ENTER = "INSERT INTO framework_projections.projections VALUES ($1, $2, $3, $4)"
+WRITE_UNTOLD = "INSERT INTO framework_projections.untold VALUES ($1, $2, $3)"
+UNTOLD = "SELECT positions FROM framework_projections.untold WHERE schema_name = $1 AND slot = $2"
+TOLD = "DELETE FROM framework_projections.untold WHERE schema_name = $1 AND slot = $2"
+
+FIND = "SELECT log_id, projector, replayed_to FROM framework_projections.projections WHERE schema_name = $1"
+ENTER = """
+    INSERT INTO framework_projections.projections
+    SELECT $1, $2, $3, $4, coalesce(max(position), 0)
+      FROM framework_projections.projections JOIN framework_projections.progress USING (schema_name)
+     WHERE projector = $2 AND log_id = $4
+    RETURNING replayed_to
+"""
+"""What the versions before have come to is replayed."""
+NEWER = """
+    SELECT version, schema_name FROM framework_projections.projections
+     WHERE projector = $1 AND log_id = $2 AND version > $3 ORDER BY version DESC LIMIT 1
+"""
 
 BEGIN = """
     INSERT INTO framework_projections.progress (schema_name, slot, position, fence)
@@ -95,6 +117,16 @@ SAVE = """
 """
 """No row: it is not the transaction any more that was begun by LOCK."""
 
+OF_LOG = """
+    SELECT schema_name FROM framework_projections.views WHERE starts_with(schema_name, $1 || '_')
+    UNION ALL
+    SELECT schema_name FROM framework_projections.projections WHERE starts_with(schema_name, $1 || '_')
+"""
+FORGET = """
+    WITH views AS (DELETE FROM framework_projections.views WHERE schema_name = $1)
+    DELETE FROM framework_projections.projections WHERE schema_name = $1
+"""
+
 SETUP_LOCK = 0x70726F6A6563
 """Serialises those who create schemas: CREATE … IF NOT EXISTS alone races."""
 
@@ -111,6 +143,11 @@ class ReadModel:
         self.projector = projector
         self.name = name_of(projector)
         self.schema = schema_name(namespace, self.name, projector.version)
+        self.views = schema_name(namespace, self.name)
+        """Where those from elsewhere read the tables, whichever version they are of."""
+        self.replayed_to = 0
+        """Events up to here were handled by a version before."""
+        self.tells = type(projector).committed is not Projector[Any].committed
         self.subscription = f"{self.name} v{projector.version}"
         """What its slots are called by. A new version begins at the first event, beside the one before."""
         self._dsn = dsn
@@ -122,13 +159,15 @@ class ReadModel:
     async def open(self, log_id: UUID) -> None:
         """Create the schema and the tables if they are not there, and open the way for readers.
 
-        Raises `SchemaMismatch` if the tables were filled from another log or by another projector,
+        Raises `SchemaMismatch` if the tables were filled from another log or by another projector, or there are those
+        of a newer version,
         `ConfigurationError` if they cannot be created, of which nothing is left then, and `StorageUnavailable`.
         """
         connection = await self._connected()
         with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
                 await self._set_up(connection, log_id)
+                await self._show(connection)
         self._readers = await create_pool(
             self._dsn,
             READERS,
@@ -189,6 +228,31 @@ class ReadModel:
                 if await connection.fetchval(SAVE, self.schema, lease.slot, position, begun) is None:
                     raise TransactionEnded(self.name)
 
+    async def show(self) -> None:
+        """Have the views show this version, if it has come as far as the one before."""
+        connection = await self._connected(ASKING)
+        with unavailable(self._what, connection), troubled(self._what):
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
+                await self._show(connection)
+
+    async def owe(self, db: Connection, slot: int, positions: Sequence[int]) -> None:
+        """Note, within the transaction of *db*, that the projector is to be told of the events at *positions*."""
+        await db.execute(WRITE_UNTOLD, self.schema, slot, positions)
+
+    async def owed(self, slot: int) -> Sequence[int]:
+        """Return the positions of the events that the projector has not been told of."""
+        connection = await self._idle(slot)
+        with unavailable(self._what, connection), troubled(self._what):
+            rows = await connection.fetch(UNTOLD, self.schema, slot)
+        return sorted(position for row in rows for position in row["positions"])
+
+    async def settle(self, slot: int) -> None:
+        """Note that it has been told of all."""
+        connection = await self._idle(slot)
+        with unavailable(self._what, connection), troubled(self._what):
+            await connection.execute(TOLD, self.schema, slot)
+
     async def park(self, db: Connection, event: ParkedEvent) -> None:
         """Set *event* aside within the transaction of *db*."""
         await db.execute(PARK, self.schema, *event[1:6])
@@ -247,6 +311,15 @@ class ReadModel:
     async def _set_up(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
         await connection.execute(TABLES)
+        await connection.execute(read_views.TABLE)
+        newer = await connection.fetchrow(NEWER, self.name, log_id, self.projector.version)
+        if newer is not None:
+            message = (
+                f"projector {self.name!r} has come to version {newer['version']}, and this program has"
+                f" {self.projector.version}: run the newer one; or, to go back, drop schema {newer['schema_name']} and"
+                " delete its row in framework_projections.projections"
+            )
+            raise SchemaMismatch(message)
         known = await connection.fetchrow(FIND, self.schema)
         if known is None:
             await self._create(connection, log_id)
@@ -262,6 +335,12 @@ class ReadModel:
                 " give one another name"
             )
             raise SchemaMismatch(message)
+        else:
+            self.replayed_to = known["replayed_to"]
+
+    async def _show(self, connection: asyncpg.Connection[Any]) -> None:
+        if await connection.fetchval(POSITION, self.schema) >= self.replayed_to:
+            await read_views.show(connection, self.views, self.name, self.schema)
 
     async def _create(self, connection: asyncpg.Connection[Any], log_id: UUID) -> None:
         try:
@@ -278,7 +357,8 @@ class ReadModel:
         except asyncpg.PostgresError as error:
             message = f"the schema of projector {self.name!r} cannot be created: {error}"
             raise ConfigurationError(message) from error
-        await connection.execute(ENTER, self.schema, self.name, self.projector.version, log_id)
+        version = self.projector.version
+        self.replayed_to = await connection.fetchval(ENTER, self.schema, self.name, version, log_id)
         await connection.execute(BEGIN, self.schema, self.projector.partitions)
 
 
@@ -315,14 +395,24 @@ class ReadModels:
         await self._open.aclose()
 
 
-def schema_name(namespace: str, projector: str, version: int) -> str:
+def schema_name(namespace: str, projector: str, version: int | None = None) -> str:
     """Return the name of the schema for the tables of *projector* in *version*, of the log called *namespace*.
 
-    A name too long for PostgreSQL keeps its beginning and gets a digest of the whole.
+    Without a version it is that of its views. A name too long for PostgreSQL keeps its beginning and gets a digest of
+    the whole.
     """
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", projector).lower()
-    name = f"{namespace}_{snake}_v{version}"
+    name = f"{namespace}_{snake}" if version is None else f"{namespace}_{snake}_v{version}"
     if len(name.encode()) <= LONGEST_IDENTIFIER:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
     return f"{name.encode()[: LONGEST_IDENTIFIER - 13].decode(errors='ignore')}_{digest}"
+
+
+async def remove(connection: asyncpg.Connection[Any], namespace: str) -> None:
+    """Remove all read models of the log called *namespace*, with the views that show them."""
+    if not await connection.fetchval("SELECT to_regclass('framework_projections.views') IS NOT NULL"):
+        return
+    for row in await connection.fetch(OF_LOG, namespace):
+        await connection.execute(f"DROP SCHEMA IF EXISTS {quoted(row['schema_name'])} CASCADE")
+        await connection.execute(FORGET, row["schema_name"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -13,7 +13,7 @@ from uuid import UUID
 from framework.contracts import message_types
 from framework.errors import StorageUnavailable
 from framework.handler import EventHandler, StartFrom
-from framework.messages import Consistency, Recorded
+from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.policies import PRUNE_SECONDS, Options
 from framework.projector import Projector
 from framework.reactions import Halt, Park, Reaction, Retry, Skip
@@ -82,6 +82,8 @@ class Engine:
         self._relays: list[Relay] = []
         self._relaying: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
+        self._started = AsyncExitStack()
+        """Stops the handlers that were started."""
         self.dispatcher = Dispatcher(
             Preparation(wiring.router, wiring.journal, wiring.clock, wiring.defaults),
             wiring.journal,
@@ -99,6 +101,9 @@ class Engine:
         """
         wiring = self._wiring
         store = wiring.journal.store
+        for handler in wiring.handlers.values():
+            await handler.on_start(self.dispatch)
+            self._started.push_async_callback(handler.on_stop)
         self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
         for handler, subscription in self._subscriptions.items():
             self._progress[subscription.name] = self.waits.register(handler, subscription)
@@ -127,7 +132,29 @@ class Engine:
             await self._actors.stop(max(deadline - loop.time(), 0))
             await self._leases.leave(max(deadline - loop.time(), 0))
         finally:
-            await self.supervisor.end()
+            try:
+                await self.supervisor.end()
+            finally:
+                await self._started.aclose()
+
+    async def dispatch(
+        self,
+        command: object,
+        *,
+        command_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+        causation_id: UUID | None = None,
+        metadata: Metadata | None = None,
+    ) -> DispatchResult:
+        """Dispatch *command* on behalf of a handler; see `Application.dispatch`."""
+        order = self.dispatcher.preparation.order(
+            command,
+            command_id=command_id,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            metadata=metadata,
+        )
+        return await self.dispatcher.dispatch(order)
 
     async def health(self, within_s: float) -> Health:
         """Return how everything is; a store that has not answered within *within_s* seconds does not."""

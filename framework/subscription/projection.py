@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from framework.errors import LeaseLost, StorageUnavailable, TransactionEnded
 from framework.journal import Item, Journal
+from framework.messages import Recorded
+from framework.observe import COMMITTED_FAILED, log
 from framework.projector import Connection
 from framework.read_models import ReadModel
 from framework.store.subscriptions import ParkedEvent
@@ -26,18 +29,19 @@ class ProjectorSink:
     async def take_over(self, hold: Hold, subscription: Subscription) -> SteppingSlot:
         """Begin where the rows are those of the log."""
         position = await self._model.take_over(hold.lease)
-        ground = Rows(self._model, self._journal, self._policy.name, hold, position)
+        ground = Rows(self._model, self._journal, self._policy, hold, position)
+        await ground.tell_what_is_owed()
         return SteppingSlot(ground, subscription, self._journal, self._policy, hold, await self._model.parked())
 
 
 class Rows:
     """The rows of one slot of a projector, and how far it has come with them."""
 
-    def __init__(self, model: ReadModel, journal: Journal, name: str, hold: Hold, position: int) -> None:
+    def __init__(self, model: ReadModel, journal: Journal, policy: Policy, hold: Hold, position: int) -> None:
         self.position = position
         self._model = model
         self._journal = journal
-        self._name = name
+        self._policy = policy
         self._hold = hold
 
     async def take(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
@@ -51,13 +55,17 @@ class Rows:
                 alone = None
                 for event in parked:
                     await self._model.park(db, event)
+                await self._owe(items, db)
         except (LeaseLost, StorageUnavailable):
             raise
         except TransactionEnded as error:
             raise Halted(items[0].position) from error  # tried again, its rows would come twice
         except Exception as error:  # noqa: BLE001 - whatever it is, the projector's policy judges it
             return Fault(error, alone)
-        self.position = position
+        before, self.position = self.position, position
+        if before < self._model.replayed_to <= position:
+            await self._model.show()
+        await self._tell(items)
         # What others look at from afar: it may trail what the rows' own database says, and never leads.
         await self._journal.store.subscriptions.advance(self._hold.lease, position)
         return None
@@ -68,13 +76,50 @@ class Rows:
             async with self._model.advancing(self._hold.lease, self.position) as db:
                 if item is not None:
                     await self._write([item], db)
+                    await self._owe([item], db)
                 await self._model.unpark(db, position)
         except TransactionEnded as error:
             raise Halted(position) from error
+        if item is not None:
+            await self._tell([item])
 
     async def parked(self) -> Sequence[ParkedEvent]:
         """Return what the projector has set aside."""
         return await self._model.parked()
+
+    async def tell_what_is_owed(self) -> None:
+        """Tell the projector of the events whose rows were committed by somebody who did not come to tell it."""
+        if self._model.tells:
+            positions = await self._model.owed(self._hold.lease.slot)
+            await self._tell([await self._journal.read_at(position) for position in positions])
+
+    def _new(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return those of *items* that the projector is told of."""
+        return [item for item in items if item.position > self._model.replayed_to] if self._model.tells else ()
+
+    async def _owe(self, items: Sequence[Item], db: Connection) -> None:
+        if new := self._new(items):
+            await self._model.owe(db, self._hold.lease.slot, [item.position for item in new])
+
+    async def _tell(self, items: Sequence[Item]) -> None:
+        """Tell the projector that the rows of *items* are committed, and note that it was told."""
+        events = [readable(item) for item in self._new(items)]
+        failures = 0
+        while events:
+            self._hold.check()
+            try:
+                with handling(self._policy.name, events[-1]):
+                    await self._model.projector.committed(events)
+            except (LeaseLost, StorageUnavailable):
+                raise
+            except Exception as error:  # noqa: BLE001 - the rows are there; whom it would have told is not the log's affair
+                failures += 1
+                if failures < self._policy.retry.attempts:
+                    await self._hold.pause(self._policy.retry.delay_s(failures))
+                    continue
+                log.error(COMMITTED_FAILED, handler=self._policy.name, position=self.position, error=repr(error))
+            await self._model.settle(self._hold.lease.slot)
+            return
 
     def _at_once(self, items: Sequence[Item]) -> Iterable[Sequence[Item]]:
         """Return *items* as they are projected: all at once, or each by itself."""
@@ -84,10 +129,13 @@ class Rows:
 
     async def _write(self, items: Sequence[Item], db: Connection) -> None:
         self._hold.check()
-        events = [readable(item) for item in items]
+        events = [self._marked(readable(item)) for item in items]
         projector = self._model.projector
-        with handling(self._name, events[-1]):
+        with handling(self._policy.name, events[-1]):
             if projector.is_batched:
                 await projector.project_batch(events, db)
             else:
                 await projector.project(events[0], db)
+
+    def _marked(self, event: Recorded[Any]) -> Recorded[Any]:
+        return event._replace(replaying=True) if event.position <= self._model.replayed_to else event

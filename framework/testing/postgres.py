@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from framework import embedded
+from framework import embedded, read_models
 from framework.connections import connect, quoted
 from framework.store.postgres import PostgresEventStore
 from framework.store.postgres import schema as tables
@@ -33,11 +33,6 @@ FILLED: Final = """
     WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' AND relname NOT IN ('migrations', 'functions')
 """
 """The tables of a schema that hold more than what it is, and whether triggers watch over them."""
-
-PROJECTED: Final = """
-    SELECT schema_name FROM framework_projections.projections WHERE starts_with(schema_name, $1 || '_')
-"""
-FORGET: Final = "DELETE FROM framework_projections.projections WHERE schema_name = $1"
 
 
 class _Store(PostgresEventStore):
@@ -123,24 +118,16 @@ class PostgresSchemas:
         try:
             async with connection.transaction():
                 await connection.execute(";".join(statements))
-                await self._drop_read_models(schema)
+                await read_models.remove(self._connection, schema)
         except asyncpg.LockNotAvailableError:
             return False
         return True
-
-    async def _drop_read_models(self, schema: str) -> None:
-        connection = self._connection
-        if await connection.fetchval("SELECT to_regclass('framework_projections.projections') IS NULL"):
-            return
-        for row in await connection.fetch(PROJECTED, schema):
-            await connection.execute(f"DROP SCHEMA IF EXISTS {quoted(row['schema_name'])} CASCADE")
-            await connection.execute(FORGET, row["schema_name"])
 
     async def _drop(self) -> None:
         """Leave nothing behind in a database that is not ours."""
         try:
             for schema in self._made:
-                await self._drop_read_models(schema)
+                await read_models.remove(self._connection, schema)
                 await self._connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE")
         finally:
             await self._connection.close()

@@ -1,4 +1,4 @@
-"""given, when, then: what a class decides, without a loop and without a database."""
+"""given, when, then: what a class decides, without a loop and without a database; and what follows from events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, Generic, TypeVar, overload
 
 from framework.aggregate import Aggregate
 from framework.errors import CommandRejected
+from framework.handler import EventHandler
 from framework.process_manager import Continue, ProcessManager, Start, Stop
+from framework.projector import Projector
+from framework.testing.effects import HandlerGiven, ProjectorGiven
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -21,13 +24,25 @@ def given(subject: type[Aggregate[C, E]], *history: E) -> AggregateGiven[C, E]: 
 def given(subject: type[ProcessManager[E, C]], *history: E) -> ProcessGiven[E, C]: ...
 
 
+@overload
+def given(subject: Projector[E], *history: E) -> ProjectorGiven[E]: ...
+
+
+@overload
+def given(subject: EventHandler[E], *history: E) -> HandlerGiven[E]: ...
+
+
 def given(
-    subject: type[Aggregate[Any, Any] | ProcessManager[Any, Any]], *history: Any
-) -> AggregateGiven[Any, Any] | ProcessGiven[Any, Any]:
+    subject: type[Aggregate[Any, Any] | ProcessManager[Any, Any]] | Projector[Any] | EventHandler[Any], *history: Any
+) -> AggregateGiven[Any, Any] | ProcessGiven[Any, Any] | ProjectorGiven[Any] | HandlerGiven[Any]:
     """Begin a scenario: *subject*, after the events of *history*.
 
     The types come from the class, so a command where an event belongs is an error of types.
     """
+    if isinstance(subject, Projector):
+        return ProjectorGiven(subject, history)
+    if isinstance(subject, EventHandler):
+        return HandlerGiven(subject, history)
     if issubclass(subject, Aggregate):
         return AggregateGiven(subject().fold(history))
     return ProcessGiven(subject, history)
