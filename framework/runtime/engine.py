@@ -105,8 +105,8 @@ class Engine:
             await handler.on_start(self.dispatch)
             self._started.push_async_callback(handler.on_stop)
         self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
-        for handler, subscription in self._subscriptions.items():
-            self._progress[subscription.name] = self.waits.register(handler, subscription)
+        for name, subscription in self._subscriptions.items():
+            self._progress[subscription.name] = self.waits.register(name, subscription)
             start = await start_position(subscription.name, subscription.start_from, store)
             await store.subscriptions.define(subscription.definition, start=start)
         if self._subscriptions:
