@@ -1,9 +1,16 @@
-"""Connections to PostgreSQL: how they are made, how a lost one is told from a refusal, how a name is quoted."""
+"""Connections to PostgreSQL: how they are made, how a lost one is told from a refusal, how a name is quoted.
+
+A peer can be gone without a word: a cable is pulled, a firewall forgets, a server is stopped. Then whoever waits for it
+would wait for ever. Where the network itself does not answer, the system notices, as it was told to when the connection
+was made; where something answers but the server, only time tells, and `answering` limits it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Generator
+import socket
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -16,6 +23,9 @@ from framework.errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+    AnyConnection = asyncpg.Connection[Any]
+else:
+    AnyConnection = asyncpg.Connection  # generic to checkers only
 
 LOST: Final = (
     OSError,
@@ -38,8 +48,37 @@ TROUBLE: Final = (
 )
 """What the database says when it is in trouble itself, or someone interferes: no statement is at fault."""
 
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 5.0
 """How long one host may take to answer, be it one of several."""
+
+SILENT_SECONDS: Final = 3
+"""How long the network says nothing before it is asked for a sign of life, once a second and as often again."""
+
+
+class AttentiveConnection(AnyConnection):
+    """A connection that is lost when the machine at its other end is gone, and not when somebody writes to it."""
+
+    __slots__ = ()
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *parts: Any) -> None:
+        super().__init__(protocol, transport, *parts)
+        be_attentive(transport.get_extra_info("socket"))
+
+
+def be_attentive(peer: socket.socket) -> None:
+    """Have the system ask for a sign of life where *peer* is silent, and end it where none comes."""
+    if peer.family not in {socket.AF_INET, socket.AF_INET6}:
+        return  # the other end of a Unix socket is on this machine
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # What a system does not know by these names it keeps its own settings for.
+    for name, value in (
+        ("TCP_KEEPIDLE", SILENT_SECONDS),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", SILENT_SECONDS),
+        ("TCP_USER_TIMEOUT", 2_000 * SILENT_SECONDS),  # the same for what was sent and not acknowledged
+    ):
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def connect(dsn: str, **options: Any) -> asyncpg.Connection[Any]:
@@ -66,6 +105,7 @@ async def _connect(dsn: str, options: dict[str, Any]) -> asyncpg.Connection[Any]
     if len(hosts) > 1 and "target_session_attrs" not in dsn:
         options["target_session_attrs"] = SessionAttribute.primary
     options.setdefault("timeout", CONNECT_SECONDS)
+    options.setdefault("connection_class", AttentiveConnection)
     connection: asyncpg.Connection[Any]
     for host in hosts[:-1]:
         with suppress(*LOST):
@@ -135,6 +175,38 @@ def troubled(what: str = "the database") -> Generator[None, None, None]:
         yield
     except TROUBLE as error:
         raise StorageUnavailable(f"{what} is in trouble: {describe(error)}") from error
+
+
+@contextmanager
+def answering(
+    connection: Connection,
+    within_s: float,
+    fell_silent: Callable[[Any], None] | None = None,
+) -> Generator[None, None, None]:
+    """Cut *connection* where the block takes longer than *within_s*, and raise `StorageUnavailable`.
+
+    *fell_silent* is told of it. It is cut and nothing is cancelled: a statement is cancelled by asking the same server,
+    and by waiting for that as well.
+    """
+    is_silent = False
+
+    def cut() -> None:
+        nonlocal is_silent
+        if not is_lost(connection):
+            is_silent = True
+            if fell_silent is not None:
+                fell_silent(connection)
+            connection.terminate()
+
+    watch = asyncio.get_running_loop().call_later(within_s, cut)
+    try:
+        yield
+    except (*LOST, asyncpg.InterfaceError, StorageUnavailable):
+        if not is_silent:
+            raise
+        raise StorageUnavailable(f"the database gave no answer within {within_s:g} s") from None
+    finally:
+        watch.cancel()
 
 
 def is_lost(connection: Connection) -> bool:

@@ -156,6 +156,13 @@ HEARTBEAT_WITHIN = timedelta(seconds=2)
 HEALTH_WITHIN = timedelta(seconds=2)
 """How long a store may take to say how it is."""
 
+ANSWER_SECONDS = 7.0
+"""How long the database may take over something that the store asks: more than an append waits for the head. After
+that the connection counts as lost. With the time it takes to connect again it is less than ten seconds."""
+
+TURN_SECONDS = 10.0
+"""How long somebody waits for one of the connections there may be."""
+
 POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,24 @@ class Server:
 
     async def kill(self) -> None:
         """Kill it, and return when its children have seen that and are gone too."""
-        os.kill(int((self.folder / "postgres/postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+        os.kill(self._pid(), signal.SIGKILL)
         await eventually(self.is_silent)
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncGenerator[None, None]:
+        """Have all of its processes stand still while inside: it is there, and says nothing."""
+        async with self.sql() as sql:
+            children = [row["pid"] for row in await sql.fetch("SELECT pid FROM pg_stat_activity")]
+        pids = [self._pid(), *children]  # which first makes no more of the others
+        try:
+            for pid in pids:
+                with suppress(ProcessLookupError):  # the one that was asked
+                    os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in reversed(pids):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     async def set(self, name: str, value: str) -> None:
         """Change a setting; one that cannot be changed while the server runs is after a restart."""
@@ -94,3 +110,6 @@ class Server:
                 return False
         except (OSError, asyncpg.ConnectionDoesNotExistError):
             return True
+
+    def _pid(self) -> int:
+        return int((self.folder / "postgres/postmaster.pid").read_text().splitlines()[0])

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from framework import PostgresEventStore
 from framework.errors import StorageUnavailable
+from framework.store.postgres import database
 from framework.store.postgres.database import Database
 from framework.store.protocol import Expected, StreamWrite
 from framework.testing import eventually
@@ -73,6 +74,16 @@ async def test_a_killed_server_is_waited_for(server: Server, witnesses: Witnesse
     await server.kill()
     await witnesses.hear_of_trouble()
     await server.start()
+
+    await witnesses.check()
+
+
+async def test_a_server_that_stands_still_is_told_of_and_goes_on(
+    server: Server, witnesses: Witnesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
+    async with server.frozen():
+        await witnesses.hear_of_trouble()
 
     await witnesses.check()
 

@@ -15,7 +15,7 @@ from framework.store.postgres import Database
 from framework.testing import eventually
 from tests.runtime.till import Moved, PutIn, Till, tills
 
-LISTENER = {"database", "listener", "listen", "poll", "notify", "presence", "heartbeat", "leases"}
+LISTENER = {"database", "listener", "listen", "poll", "check", "notify", "presence", "heartbeat", "leases"}
 """The tasks of a database, however many tenants are in it."""
 
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncpg
 
 from framework import connections
-from framework.connections import quoted, troubled, unavailable
+from framework.connections import AttentiveConnection, answering, quoted, troubled, unavailable
 from framework.errors import StorageUnavailable
-from framework.policies import LEASE
+from framework.policies import ANSWER_SECONDS, LEASE
 from framework.store.postgres.lanes import Lanes
 from framework.store.postgres.listener import Listener
+from framework.store.postgres.pool import Pool
 from framework.store.postgres.presence import Presence
 
 if TYPE_CHECKING:
@@ -52,14 +53,16 @@ TRANSACTIONS: Final = 8
 """Transactions of callers that may be open at once; more wait for one to end."""
 
 
-class StoreConnection(Connection):
-    """A connection that remembers whose tables it finds."""
+class StoreConnection(AttentiveConnection):
+    """A connection that remembers whose tables it finds, and how old it is."""
 
-    __slots__ = ("schema",)
+    __slots__ = ("era", "schema")
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.schema: str | None = None
+        self.era = 0
+        """How often a connection of its database had fallen silent when it was made."""
 
     async def enter(self, schema: str) -> None:
         """Find the tables of *schema*, and no others, from now on."""
@@ -98,8 +101,10 @@ class Database:
         self._transaction_pooler = transaction_pooler
         self._max_readers = max_readers
         self._max_appenders = max_appenders
-        self._pool: asyncpg.Pool[Any] | None = None
-        self._callers: asyncpg.Pool[Any] | None = None
+        self._era = 0
+        """Counts the times that a connection fell silent: those made before are not trusted any more."""
+        self._readers: Pool | None = None
+        self._callers: Pool | None = None
         self._lanes: Lanes | None = None
         self._listener: Listener | None = None
         self._presence: Presence | None = None
@@ -128,31 +133,32 @@ class Database:
         return self._lanes
 
     @property
-    def callers(self) -> asyncpg.Pool[Any]:
+    def callers(self) -> Pool:
         """Connections for callers, who may do to them what those of the stores must be spared."""
         if self._callers is None:
             raise StorageUnavailable("no store is open on the database")
         return self._callers
 
     @property
-    def readers(self) -> int:
-        """How many connections there are to read through at this moment."""
-        return 0 if self._pool is None else self._pool.get_size()
-
-    @property
-    def idle_readers(self) -> int:
-        """How many of them are not in use."""
-        return 0 if self._pool is None else self._pool.get_idle_size()
+    def readers(self) -> Pool:
+        """Connections to read through."""
+        if self._readers is None:
+            raise StorageUnavailable("no store is open on the database")
+        return self._readers
 
     async def open(self) -> None:
         """Be used by one more; the connections are made when they are needed."""
-        if self._pool is None:
+        if self._readers is None:
             # They begin with no connections, so they are there at once, before another store can come in between.
-            self._pool = await connections.create_pool(
-                self.dsn, self._max_readers, init=_prepare, reset=_leave_as_it_is, **self._options()
+            reading = await connections.create_pool(
+                self.dsn, self._max_readers, init=self._prepare, reset=_leave_as_it_is, **self._options()
             )
+            self._readers = Pool(reading, self._max_readers, self.trusts)
             cache = {"statement_cache_size": 0} if self._transaction_pooler else {}
-            self._callers = await connections.create_pool(self.dsn, TRANSACTIONS, **cache)
+            calling = await connections.create_pool(
+                self.dsn, TRANSACTIONS, init=self._date, connection_class=StoreConnection, **cache
+            )
+            self._callers = Pool(calling, TRANSACTIONS, self.trusts)
             self._lanes = Lanes(self, self._max_appenders)
             self._presence = Presence(self.connect, self.session)
             self._listener = Listener(self.listen_dsn, self.session, self._presence.look)
@@ -165,8 +171,8 @@ class Database:
         self._users -= 1
         if self._users > 0:
             return
-        main, lanes, pools = self._main, self._lanes, (self._pool, self._callers)
-        self._pool = self._callers = self._lanes = self._listener = self._presence = self._main = None
+        main, lanes, pools = self._main, self._lanes, (self._readers, self._callers)
+        self._readers = self._callers = self._lanes = self._listener = self._presence = self._main = None
         try:
             if main is not None:
                 main.cancel()
@@ -178,7 +184,7 @@ class Database:
                 lanes.close()
             for pool in pools:
                 if pool is not None:
-                    pool.terminate()
+                    pool.close()
 
     async def connect(self, **settings: str) -> StoreConnection:
         """Return a connection of the caller's own; raises `StorageUnavailable`.
@@ -188,31 +194,39 @@ class Database:
         with unavailable():
             connection = await connections.connect(self.dsn, **self._options(**settings))
             try:
-                await _prepare(connection)
+                await self._prepare(connection)
             except BaseException:
                 connection.terminate()
                 raise
         return cast("StoreConnection", connection)
 
-    @asynccontextmanager
-    async def session(self, schema: str) -> AsyncGenerator[Connection, None]:
-        """Lend a connection that finds the tables of *schema*; raises `StorageUnavailable`."""
-        pool = self._pool
-        if pool is None:
-            raise StorageUnavailable("no store is open on the database")
-        with unavailable():
-            lent = await pool.acquire()
-        try:
-            with troubled():
-                async with self.within(cast("StoreConnection", lent), schema) as connection:
-                    yield connection
-        finally:
-            await pool.release(lent)
+    def trusts(self, connection: StoreConnection) -> bool:
+        """Return whether *connection* was made since one last fell silent."""
+        return connection.era == self._era
+
+    def fell_silent(self, connection: StoreConnection) -> None:
+        """Trust no connection any more that is as old as *connection*."""
+        if self.trusts(connection):
+            self._era += 1
 
     @asynccontextmanager
-    async def within(self, connection: StoreConnection, schema: str) -> AsyncGenerator[Connection, None]:
-        """Have *connection* find the tables of *schema* while inside; raises `StorageUnavailable`."""
-        with unavailable(connection=connection):
+    async def session(self, schema: str, *, answer_s: float | None = None) -> AsyncGenerator[Connection, None]:
+        """Lend a connection that finds the tables of *schema*, for *answer_s*; raises `StorageUnavailable`."""
+        async with self.readers.lend() as lent:
+            with troubled():
+                async with self.within(cast("StoreConnection", lent), schema, answer_s=answer_s) as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def within(
+        self, connection: StoreConnection, schema: str, *, answer_s: float | None = None
+    ) -> AsyncGenerator[Connection, None]:
+        """Have *connection* find the tables of *schema* while inside; raises `StorageUnavailable`.
+
+        That is for *answer_s* at most, `ANSWER_SECONDS` unless it is given; then the connection is cut.
+        """
+        within_s = ANSWER_SECONDS if answer_s is None else answer_s
+        with answering(connection, within_s, self.fell_silent), unavailable(connection=connection):
             if self._transaction_pooler:
                 async with connection.transaction(isolation="read_committed"):
                     await connection.execute(_locally({"search_path": quoted(schema), **PLANNING, **BOUNDS}))
@@ -226,6 +240,17 @@ class Database:
             parts.create_task(listener.run(), name="listener")
             parts.create_task(presence.run(), name="presence")
 
+    async def _prepare(self, connection: Any) -> None:
+        """Keep jsonb as the bytes it travels as: the codec reads them, and a text in between is work for nothing."""
+        await self._date(connection)
+        with answering(connection, ANSWER_SECONDS, self.fell_silent):
+            await connection.set_type_codec(
+                "jsonb", schema="pg_catalog", encoder=_jsonb, decoder=_document, format="binary"
+            )
+
+    async def _date(self, connection: Any) -> None:
+        connection.era = self._era
+
     def _options(self, **settings: str) -> dict[str, Any]:
         """Return what all connections to `dsn` are made with."""
         if self._transaction_pooler:
@@ -236,11 +261,6 @@ class Database:
 
 def _locally(settings: dict[str, str]) -> str:
     return "; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items())
-
-
-async def _prepare(connection: Connection) -> None:
-    """Keep jsonb as the bytes it travels as: the codec reads them, and a text in between is work for nothing."""
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_jsonb, decoder=_document, format="binary")
 
 
 async def _leave_as_it_is(connection: Connection) -> None:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 REPEATED: Final = (*TROUBLE, asyncpg.ObjectNotInPrerequisiteStateError)
 """After these nothing was recorded, and nobody's append is at fault: the head was held too long, for one."""
 
-ANSWER_SECONDS: Final = 30.0
-"""How long an answer may take before the connection counts as lost: one that is cut in the middle says nothing."""
-
 
 class Sent(NamedTuple):
     """What `append_events` returns."""
@@ -153,9 +150,8 @@ class Lane:
                     attempt.number,
                     round(HEAD_WAIT_SECONDS * 1_000),
                     *columns,
-                    timeout=ANSWER_SECONDS,
                 )
-        except (StorageUnavailable, TimeoutError) as error:
+        except StorageUnavailable as error:
             own.terminate()
             if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
                 _take_back(batch, were_in_doubt)  # it is a standby, and has recorded nothing
@@ -170,6 +166,8 @@ class Lane:
         return Sent(*row)
 
     async def _connected(self) -> StoreConnection:
+        if self._connection is not None and not self._database.trusts(self._connection):
+            self._connection.terminate()
         if self._connection is None or self._connection.is_closed():
             try:
                 # A limit that is meant for queries would make strangers fail together: it is the head that takes time.

@@ -1,14 +1,16 @@
 """Knows how far the logs of a database have grown: by this process's appends, by what other nodes say, and by looking.
 
-What is said is a hint. A notification that is lost, or a connection that is cut, delays those who wait until the next
-look, and never more. One connection listens for all stores of the database, one statement tells what they appended,
-and one statement looks at all heads that are waited for: a store that nobody waits at costs nothing of this.
+What is said is a hint, and a reason to look: anybody may say anything over a channel. A notification that is lost, or a
+connection that is cut, delays those who wait until the next look, and never more. One connection listens for all stores
+of the database, one statement tells what they appended, and one statement looks at all heads that are waited for: a
+store that nobody waits at costs nothing of this.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from framework.clock import jitter
-from framework.connections import connect, describe, quoted, unavailable
+from framework.connections import answering, connect, describe, quoted, unavailable
 from framework.errors import FrameworkError, StorageUnavailable
 from framework.observe import LISTENER_LOST, log
-from framework.policies import POLL_SECONDS, RECONNECT
+from framework.policies import ANSWER_SECONDS, POLL_SECONDS, RECONNECT
 from framework.store.postgres.statements import NOTIFY
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ PAUSE_SECONDS: Final = 0.005
 
 SLOTS_FREED: Final = "slots freed"
 """What is said when slots are to be shared out anew, or looked at; else the news is a position, the head."""
+
+POSITION: Final = re.compile("[0-9]{1,18}", re.ASCII)
+
+PING_SECONDS: Final = ANSWER_SECONDS
+"""How long a connection that listens may hear nothing before it is asked whether it still would."""
 
 
 def channel(schema: str) -> str:
@@ -66,12 +73,22 @@ class Head:
             self.position = position
             self._wake()
 
+    def found(self, position: int, before: int) -> None:
+        """Note that the log was seen to reach to *position*, by a look begun when it was known to reach to *before*.
+
+        It may be less: a standby takes over without the last commits, and who waits beyond them must wait.
+        """
+        if self.position == before:
+            self.position = position
+        if position > before:
+            self._wake()
+
     def told(self, news: str) -> None:
-        """Note what another node has said."""
+        """Note what somebody has said, who may be mistaken: unless it is old news, the log is looked at."""
         if news == SLOTS_FREED:
             self._listener.slots_freed(self.schema)
-        else:
-            self.heard(int(news))
+        elif not (POSITION.fullmatch(news) and int(news) <= self.position):
+            self._listener.heed(self)
 
     def appended(self, position: int) -> None:
         """Note an append of this process, and tell the other nodes."""
@@ -85,7 +102,7 @@ class Head:
                 raise StorageUnavailable("the store is closed")
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
-            self._listener.look()
+            self._listener.look(self)
             try:
                 await waiter
             finally:
@@ -123,6 +140,9 @@ class Listener:
         """By their channels."""
         self._news: set[Head] = set()
         """Those that the other nodes have not been told of."""
+        self._hinted: set[Head] = set()
+        """Those of which something was said that nobody has looked for yet."""
+        self._has_hints = asyncio.Event()
         self._has_news = asyncio.Event()
         self._is_waited_for = asyncio.Event()
         self._others = asyncio.Event()
@@ -138,6 +158,7 @@ class Listener:
     def leave(self, head: Head) -> None:
         """Hear of *head* no more, and let nobody wait for it."""
         head.close()
+        self._hinted.discard(head)
         heads = self._heads.get(head.channel, set())
         heads.discard(head)
         if not heads:
@@ -149,9 +170,17 @@ class Listener:
         self._news.add(head)
         self._has_news.set()
 
-    def look(self) -> None:
-        """Look at what is waited for, before long."""
+    def look(self, head: Head) -> None:
+        """Look at *head*, which is waited for, before long; at once, if something was said of it."""
         self._is_waited_for.set()
+        if head in self._hinted:
+            self._has_hints.set()
+
+    def heed(self, head: Head) -> None:
+        """Look at *head* because of what was said of it, as soon as it is waited for."""
+        self._hinted.add(head)
+        if head.is_waited_for:
+            self._has_hints.set()
 
     async def run(self) -> None:
         """Listen, look and tell, until cancelled. Whatever ends it, nobody is left waiting."""
@@ -160,6 +189,7 @@ class Listener:
                 if self._listen_dsn is not None:
                     parts.create_task(self._listen(self._listen_dsn), name="listen")
                 parts.create_task(self._poll(), name="poll")
+                parts.create_task(self._check(), name="check")
                 parts.create_task(self._tell(), name="notify")
         finally:
             for head in self._all():
@@ -190,7 +220,7 @@ class Listener:
             listened: set[str] = set()
             while not connection.is_closed():
                 self._others.clear()
-                with unavailable():
+                with answering(connection, ANSWER_SECONDS), unavailable():
                     for name in listened - self._heads.keys():
                         await connection.remove_listener(name, self._notified)
                         listened.discard(name)
@@ -202,7 +232,9 @@ class Listener:
                 await self._look_at(heads - looked_at)
                 looked_at = heads
                 self.is_listening = True
-                await self._others.wait()
+                if not await _is_set(self._others, within_s=PING_SECONDS):
+                    with answering(connection, ANSWER_SECONDS), unavailable():
+                        await connection.execute("SELECT 1")
         finally:
             self.is_listening = False
             connection.terminate()
@@ -226,6 +258,14 @@ class Listener:
                 ]
             )
 
+    async def _check(self) -> None:
+        while True:
+            await self._has_hints.wait()
+            self._has_hints.clear()
+            heads = [head for head in self._hinted if head.is_waited_for]
+            self._hinted.difference_update(heads)
+            await self._look_at(heads)
+
     async def _look_at(self, heads: Collection[Head]) -> None:
         """Look at *heads* in one statement; one whose tables are gone does not hide the others."""
         try:
@@ -242,12 +282,13 @@ class Listener:
     async def _read(self, heads: Collection[Head]) -> None:
         if not heads:
             return
-        ordered = list(heads)
-        each = (f"SELECT {n}, position FROM {quoted(head.schema)}.head" for n, head in enumerate(ordered))
-        async with self._session(ordered[0].schema) as connection:
+        ordered = [(head, head.position) for head in heads]
+        each = (f"SELECT {n}, position FROM {quoted(head.schema)}.head" for n, (head, _) in enumerate(ordered))
+        async with self._session(ordered[0][0].schema) as connection:
             rows: list[tuple[int, int]] = await connection.fetch(" UNION ALL ".join(each))
         for number, position in rows:
-            ordered[number].heard(position)
+            head, before = ordered[number]
+            head.found(position, before)
 
     async def _tell(self) -> None:
         while True:
@@ -262,3 +303,13 @@ class Listener:
             except TROUBLE as error:
                 log.warning(LISTENER_LOST, error=describe(error))  # the others look for themselves
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
+    """Return whether *event* is set before *within_s* seconds are over, as soon as that is known."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

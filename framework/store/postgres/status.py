@@ -62,6 +62,8 @@ class Status:
     readers: int
     """Connections of this store that reads go over, open ones."""
     idle_readers: int
+    waiting_readers: int
+    """Reads that wait for one of them: while there are any, more time is spent waiting than reading."""
 
 
 async def head_sessions(connection: Connection) -> tuple[Session | None, tuple[Session, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
@@ -124,7 +125,8 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
         """
         await self._database.open()
         try:
-            async with self._database.session(self._schema) as connection:
+            # A migration takes the time it takes.
+            async with self._database.session(self._schema, answer_s=math.inf) as connection:
                 if self._migrate:
                     await tables.migrate(connection, self._schema)
                 else:
@@ -205,8 +207,9 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
             waiting=waiting,
             lanes=self._database.lanes.status(self._schema),
             queued=self._appender.queued,
-            readers=self._database.readers,
-            idle_readers=self._database.idle_readers,
+            readers=self._database.readers.size,
+            idle_readers=self._database.readers.idle,
+            waiting_readers=self._database.readers.waiting,
         )
 
     async def health(self) -> StoreHealth:

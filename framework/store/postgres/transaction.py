@@ -18,7 +18,7 @@ import attrs
 from asyncpg.pool import PoolConnectionProxy
 
 from framework.clock import SYSTEM_CLOCK
-from framework.connections import LOST, describe, is_lost, quoted, unavailable
+from framework.connections import LOST, answering, describe, is_lost, quoted, unavailable
 from framework.errors import (
     AppendRefused,
     FrameworkError,
@@ -27,10 +27,11 @@ from framework.errors import (
     StorageUnavailable,
     UnfitTransaction,
 )
-from framework.policies import HEAD_WAIT_SECONDS
+from framework.policies import ANSWER_SECONDS, HEAD_WAIT_SECONDS
 from framework.store.postgres.batch import answer, arguments, as_text
 from framework.store.postgres.lane import REPEATED
 from framework.store.postgres.listener import channel
+from framework.store.postgres.pool import Pool
 from framework.store.postgres.statements import APPEND_EVENTS_ELSEWHERE, IS_RECORDED, LOCK_HEAD
 from framework.store.postgres.status import head_sessions
 from framework.store.postgres.unit import Unit
@@ -106,15 +107,16 @@ class JoinedTransaction:
         statement = APPEND_EVENTS_ELSEWHERE.replace(":schema", quoted(self._store.schema))
         limit_ms = round((self._store.hold_at_most + GRACE) / timedelta(milliseconds=1))
         try:
-            return await self._connection.fetchrow(
-                statement,
-                str(SYSTEM_CLOCK.new_id()),
-                1,
-                round(HEAD_WAIT_SECONDS * 1_000),
-                *as_text(arguments(units)),
-                str(limit_ms),
-                channel(self._store.schema),
-            )
+            with answering(self._connection, ANSWER_SECONDS):
+                return await self._connection.fetchrow(
+                    statement,
+                    str(SYSTEM_CLOCK.new_id()),
+                    1,
+                    round(HEAD_WAIT_SECONDS * 1_000),
+                    *as_text(arguments(units)),
+                    str(limit_ms),
+                    channel(self._store.schema),
+                )
         except UNFIT as error:
             raise UnfitTransaction(f"the transaction cannot carry an append: {error}") from error
         except asyncpg.LockNotAvailableError as error:
@@ -205,38 +207,33 @@ async def joining(connection: AnyConnection, store: Surroundings) -> AsyncGenera
 
 @asynccontextmanager
 async def transaction(
-    pool: asyncpg.Pool[Any], store: Surroundings, heard: Callable[[int], None]
+    pool: Pool, store: Surroundings, heard: Callable[[int], None]
 ) -> AsyncGenerator[Transaction, None]:
     """Open a transaction on a connection of *pool*; see `PostgresEventStore.transaction`."""
-    with unavailable():
-        connection = await pool.acquire()
-    try:
-        async with joining(connection, store) as joined:
-            own = Transaction(connection)
-            begun = connection.transaction(isolation="read_committed")
-            with unavailable():
-                await begun.start()
-            try:
-                yield own
-                if units := own.take():
-                    await joined.send(units)
-            except BaseException:
-                own.take()
-                await _undo(begun, connection)
-                raise
-            try:
+    async with pool.lend() as connection, joining(connection, store) as joined:
+        own = Transaction(connection)
+        begun = connection.transaction(isolation="read_committed")
+        with unavailable(), answering(connection, ANSWER_SECONDS):
+            await begun.start()
+        try:
+            yield own
+            if units := own.take():
+                await joined.send(units)
+        except BaseException:
+            own.take()
+            await _undo(begun, connection)
+            raise
+        try:
+            with answering(connection, ANSWER_SECONDS):
                 await begun.commit()
-            except (*LOST, asyncpg.InterfaceError) as error:
-                _drop(connection)
-                undone = StorageUnavailable(f"the transaction was lost, and undone: {describe(error)}")
-                if failure := await joined.failure(undone):
-                    raise failure from error
-            own.places = tuple(unit.answer.result() for unit in units)
-            if joined.reached is not None:
-                heard(joined.reached)
-    finally:
-        with suppress(*LOST, asyncpg.InterfaceError):  # what is committed is not undone by a connection lost after it
-            await pool.release(connection)
+        except (*LOST, asyncpg.InterfaceError, StorageUnavailable) as error:
+            _drop(connection)
+            undone = StorageUnavailable(f"the transaction was lost, and undone: {describe(error)}")
+            if failure := await joined.failure(undone):
+                raise failure from error
+        own.places = tuple(unit.answer.result() for unit in units)
+        if joined.reached is not None:
+            heard(joined.reached)
 
 
 async def _undo(begun: Any, connection: PoolConnectionProxy[Any]) -> None:

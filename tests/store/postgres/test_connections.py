@@ -78,7 +78,7 @@ async def test_a_host_that_is_silent_or_refuses_does_not_keep_from_the_next(
 async def test_of_several_hosts_one_that_takes_writes_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, object]] = []
 
-    async def refuse(host: str, *, timeout: float, target_session_attrs: object = None) -> None:
+    async def refuse(host: str, *, timeout: float, target_session_attrs: object = None, **_: object) -> None:
         asked.append((host.removeprefix("postgresql://"), target_session_attrs))
         raise ConnectionRefusedError(timeout)
 

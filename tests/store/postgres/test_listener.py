@@ -141,3 +141,59 @@ async def test_where_nothing_can_be_listened_to_the_log_is_looked_at(
 
         async with asyncio.timeout(10):
             assert await waiting == 7
+
+
+@pytest.mark.parametrize("said", ["7", "9" * 7_000, "-1", "nonsense", "", "٣"])
+async def test_what_is_said_is_looked_for_and_not_believed(
+    stores: list[PostgresEventStore],
+    schemas: list[str],
+    watch: asyncpg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+) -> None:
+    monkeypatch.setattr(listener, "POLL_SECONDS", 3_600.0)
+    looked: list[str] = []
+    fetch = StoreConnection.fetch
+
+    async def note(self: StoreConnection, query: str, *arguments: object) -> list[Any]:
+        found: list[Any] = await fetch(self, query, *arguments)
+        if ".head" in query:
+            looked.append(query)
+        return found
+
+    async def all_listen() -> None:
+        assert await listening(watch, schemas) >= 1
+
+    await eventually(all_listen)
+    waiting = asyncio.ensure_future(stores[0].wait_beyond(0))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(StoreConnection, "fetch", note)
+
+    await watch.execute("SELECT pg_notify($1, $2)", listener.channel(schemas[0]), said)
+
+    await eventually(lambda: bool(looked))
+    assert not waiting.done()
+    await stores[0].append([write("a", 0)])
+    assert await waiting == 1
+
+
+async def test_a_log_that_became_shorter_is_waited_at_where_it_ends(
+    dsn: str, schemas: list[str], watch: asyncpg.Connection[Any]
+) -> None:
+    """As when a standby takes over that had not heard of the last commits."""
+    async with PostgresEventStore(Database(dsn, transaction_pooler=True), schema=schemas[0]) as store:
+        for version in range(3):
+            await store.append([write("a", version)])
+        assert await store.wait_beyond(0) == 3
+        waiting = asyncio.ensure_future(store.wait_beyond(3))
+        await watch.execute(f"UPDATE {schemas[0]}.head SET position = 1")
+
+        async def is_known() -> bool:
+            return store._known_head.position == 1  # pyright: ignore[reportPrivateUsage]
+
+        await eventually(is_known)
+        assert not waiting.done()
+        await watch.execute(f"UPDATE {schemas[0]}.head SET position = 4")
+
+        async with asyncio.timeout(10):
+            assert await waiting == 4

@@ -110,10 +110,11 @@ async def test_a_change_of_hands_that_is_cancelled_half_way_is_made_again(
     assert await other.head() == 1
     handed_over = asyncio.Event()
 
-    async def execute(self: StoreConnection, query: str) -> None:
-        await self.fetch(query)
-        handed_over.set()
-        await asyncio.Event().wait()  # the server has done it, the answer is on its way
+    async def execute(self: StoreConnection, query: str, *arguments: object) -> None:
+        await self.fetch(query, *arguments)
+        if query.startswith("SET search_path"):
+            handed_over.set()
+            await asyncio.Event().wait()  # the server has done it, the answer is on its way
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoreConnection, "execute", execute)

@@ -21,7 +21,7 @@ from framework.store.postgres.lane import Lane
 from framework.testing import eventually
 from tests.store.postgres.hands import Hands, cut, event, write
 
-LISTENER = {"listener", "listen", "poll", "notify"}
+LISTENER = {"database", "listener", "listen", "poll", "check", "notify", "presence", "heartbeat", "leases"}
 """The tasks of a database, however many stores are on it."""
 
 
@@ -66,7 +66,7 @@ async def test_stores_at_rest_hold_no_task_and_share_a_few_connections(dsn: str)
             return names() - before <= LISTENER
 
         await eventually(is_at_rest)
-        lanes, readers = len(database.lanes._all), database.readers
+        lanes, readers = len(database.lanes._all), database.readers.size
 
     assert lanes == 2
     assert readers <= 2
