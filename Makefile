@@ -11,8 +11,14 @@ INSTALL := PIP_CONSTRAINT=constraints.txt UV_BUILD_CONSTRAINT=constraints.txt $(
 # What is about processes that are killed, benchmarks, checkers and pages: one Python is as good as another.
 SLOW := faults embedded bench mutants test_constraints.py typing/test_mistakes.py docs/test_pages.py docs/test_commanded.py
 
+# Most tests wait, so that three do not crowd two cores. A server that is given has room for one: tests look at all its sessions.
+WORKERS := $(if $(FRAMEWORK_DSN),,--numprocesses=3 --dist=loadfile --no-loadscope-reorder)
+
+# What runs side by side is not mixed, but where make is too old to keep it apart.
+LEGIBLY := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo check format lint types layers docs test test-fast test-pythons external mutants schema bench clean
+.PHONY: help demo check format lint types mypy pyright layers docs test test-fast test-pythons external mutants schema bench clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +26,10 @@ help: ## List what there is to make
 demo: $(VENV)/.run ## Run the sample bank to its end, on a PostgreSQL of its own
 	$(BIN)/python -m sample_bank demo
 
-check: lint types layers docs test test-pythons ## The whole gate: format, lint, types, layering, tests, docs
+check: $(VENV)/.dev ## The whole gate: format, lint, types, layering, tests, docs
+	@$(MAKE) --no-print-directory --jobs=2 $(LEGIBLY) mypy pyright docs layers lint
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-pythons
 
 format: $(VENV)/.dev ## Put the code into its form
 	$(BIN)/ruff format .
@@ -30,8 +39,12 @@ lint: $(VENV)/.dev ## Check form and style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.dev ## Check types, twice
+types: mypy pyright ## Check types, twice
+
+mypy: $(VENV)/.dev ## Check types with mypy
 	$(BIN)/mypy
+
+pyright: $(VENV)/.dev ## Check types with pyright
 	$(BIN)/pyright
 
 layers: $(VENV)/.dev ## Check who imports whom
@@ -41,10 +54,10 @@ docs: $(VENV)/.dev ## Make the pages in build/docs, all anew, where a warning is
 	$(BIN)/sphinx-build -q -W --keep-going -E -d build/doctrees docs build/docs
 
 test: $(VENV)/.dev ## Run the tests, and every code block in the docs
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(WORKERS)
 
 test-fast: $(VENV)/.test ## Run those that take no minutes, and which another Python could turn red
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -m 'not slow' $(addprefix --ignore=tests/,$(SLOW))
+	$(BIN)/python -m pytest -m 'not slow' $(addprefix --ignore=tests/,$(SLOW))
 
 test-pythons: $(VENV)/.dev ## Run these on the other Pythons, those of 3.11 to 3.13 that are installed
 	$(BIN)/python -m tests.pythons

@@ -75,8 +75,9 @@ class Dispatching(Running):
         Raises the `CommandRejected` that the aggregate raised, or its error if it failed; `WrongExpectedVersion` if the
         aggregate is not at *expected_version*; `UnknownCommand`, `InvalidIdentity`, `InvalidMetadata`, `InvalidOption`,
         `UnknownHandler`, `SelfWait`, `UnencodableValue`, `InvalidDecision`, `CommandIdReused`, `TooManyAttempts`,
-        `StreamDeleted`, `StorageUnavailable` or `DispatchTimeout`: nothing was recorded. `OutcomeUnknown` after
-        *timeout*, when the append was on its way already. `NoAnswer` for a middleware at fault. `SubsystemFailed` when
+        `StreamDeleted`, `StorageUnavailable`, `DispatchTimeout`, or `UnsupportedType` if the command has an id and the
+        codec does not hold it: nothing was recorded. `OutcomeUnknown` after *timeout*, when the append was on its way
+        already. `NoAnswer` for a middleware at fault. `SubsystemFailed` when
         a part of the application has died, `NotRunning` when it is not open. Cancellation withdraws a command that
         waits; one in hand runs to its end without you.
         """
@@ -144,7 +145,7 @@ class Dispatching(Running):
         has its own result. The first that is refused or fails refuses all, with its error. *command_id* stands for the
         whole: a repeat is answered, or refused, as the first was, and is the same only with the same commands in the
         same order. *timeout* and *retry* are for the whole, too: the longest and the most that is registered for one of
-        them, unless given.
+        them, unless given. There is no *expected_version*: what counts is what the log holds when all are decided.
 
         Raises what `dispatch` raises, and means the same by it.
         """

@@ -5,8 +5,8 @@ Ids of causes are bound to the context where a dispatch or the handling of an ev
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -169,22 +169,25 @@ class Log:
 log = Log()
 
 
-@contextmanager
-def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> Generator[None, None, None]:
+def caused(*, correlation_id: UUID, causation_id: UUID | None, **keys: object) -> AbstractContextManager[None]:
     """Bind the ids of a cause, and *keys*, to every line logged in the block.
 
     Nothing is bound in a program that has not configured structlog, because every dispatch would pay for it.
     """
     if not structlog.is_configured():
-        yield
-        return
+        return _UNBOUND
+    ids = {"correlation_id": correlation_id, "causation_id": causation_id, **keys}
+    return _bound({key: None if value is None else str(value) for key, value in ids.items()})
+
+
+@contextmanager
+def _bound(keys: Mapping[str, object]) -> Generator[None, None, None]:
     # Not by bound_contextvars: it looks through all of the context first, which every dispatch would pay for.
-    tokens = structlog.contextvars.bind_contextvars(
-        correlation_id=str(correlation_id),
-        causation_id=str(causation_id) if causation_id else None,
-        **{key: str(value) for key, value in keys.items()},
-    )
+    tokens = structlog.contextvars.bind_contextvars(**keys)
     try:
         yield
     finally:
         structlog.contextvars.reset_contextvars(**tokens)
+
+
+_UNBOUND: Final = nullcontext()

@@ -15,7 +15,9 @@ from typing import Any
 class Tasks:
     """The tasks of one owner, who calls `finish` or `end` before it is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[str, Exception], None] | None = None) -> None:
+        """What a task does not handle is told to *failed*, with the task's name, or else raised at the end."""
+        self._failed = failed
         self._running: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
@@ -25,7 +27,7 @@ class Tasks:
     def start(
         self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, context: Context | None = None
     ) -> asyncio.Task[None]:
-        """Run *work*, in *context* if not in the caller's. An error that it does not handle is raised at the end."""
+        """Run *work*, in *context* if not in the caller's."""
         task = asyncio.get_running_loop().create_task(work(), name=name, context=context)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -47,8 +49,11 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            self._failure = self._failure or task.exception()
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and self._failed is not None:
+            self._failed(task.get_name(), error)
+        else:
+            self._failure = self._failure or error
 
     def _tell(self) -> None:
         failure, self._failure = self._failure, None

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
-from framework.clock import Clock
 from framework.errors import InvalidIdentity, NotRunning
-from framework.journal import Journal
 from framework.policies import Defaults
 from framework.router import Registration
 from framework.runtime.actor import Actor
 from framework.runtime.health import Mailboxes
+from framework.runtime.replica import Replica
+from framework.runtime.rounds import Means, Rounds
 from framework.runtime.states import States
-from framework.runtime.watch import Watch
 
 
 class Spawner(Protocol):
     """Something that owns tasks."""
 
-    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]: ...
+    def spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]: ...
 
 
 class Actors:
     """The live aggregates of this process, at most one actor for each stream."""
 
-    def __init__(
-        self, journal: Journal, states: States, clock: Clock, defaults: Defaults, tasks: Spawner, watch: Watch
-    ) -> None:
-        self._journal = journal
+    def __init__(self, states: States, means: Means, defaults: Defaults, tasks: Spawner) -> None:
         self._states = states
-        self._clock = clock
+        self._means = means
         self._defaults = defaults
         self._tasks = tasks
-        self._watch = watch
         self._live: OrderedDict[str, Actor] = OrderedDict()  # the least recently used first
         self._leaving: dict[str, Actor] = {}
         """Those retired to make room, which end once nothing waits for them."""
-        self._running: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -89,8 +82,8 @@ class Actors:
         self._is_stopping = True
         for actor in self._live.values():
             actor.retire()
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=within_s)
+        if running := [actor.task for actor in (*self._live.values(), *self._leaving.values()) if actor.task]:
+            _, late = await asyncio.wait(running, timeout=within_s)
             for task in late:
                 task.cancel()
 
@@ -100,20 +93,17 @@ class Actors:
             self._leaving[stream] = oldest
             oldest.retire()
 
-    def _start(self, stream: str, registration: Registration) -> Actor:
-        actor = Actor(stream, registration, self._journal, self._states, self._clock, self._defaults, self._watch)
-        self._live[stream] = actor
-        task = self._tasks.spawn(f"actor {stream}", partial(self._run, actor))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return actor
+    def ended(self, actor: Actor) -> None:
+        """Find *actor* no more."""
+        for actors in (self._live, self._leaving):
+            if actors.get(actor.stream) is actor:
+                del actors[actor.stream]
+        self._means.watch.ended(actor.registration.aggregate)
 
-    async def _run(self, actor: Actor) -> None:
-        self._watch.started(actor.registration.aggregate)
-        try:
-            await actor.run()
-        finally:
-            for actors in (self._live, self._leaving):
-                if actors.get(actor.stream) is actor:
-                    del actors[actor.stream]
-            self._watch.ended(actor.registration.aggregate)
+    def _start(self, stream: str, registration: Registration) -> Actor:
+        rounds = Rounds(Replica(stream, registration, self._states), self._means)
+        actor = Actor(rounds, self._defaults.mailbox_limit, self._means.watch, self)
+        self._live[stream] = actor
+        self._means.watch.started(registration.aggregate)
+        actor.task = self._tasks.spawn(f"actor {stream}", actor.run)
+        return actor

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from framework.runtime.actor import Request
+from framework.runtime.requests import Request
 
 GRANULE_S: Final = 0.01
 """So much later than asked for a caller may be told, at most."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 import attrs
 
 from framework.errors import CommandRejected, NoAnswer
-from framework.journal import Journal
 from framework.messages import Consistency, DispatchResult
 from framework.middleware import CommandContext, Middleware, onion
 from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED, caused, log
@@ -18,6 +18,7 @@ from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.deadlines import Deadlines
 from framework.runtime.requests import Preparation, Prepared
+from framework.runtime.rounds import Means
 from framework.runtime.together import Together
 from framework.runtime.watch import Watch
 
@@ -28,7 +29,7 @@ class Dispatcher:
     def __init__(
         self,
         preparation: Preparation,
-        journal: Journal,
+        means: Means,
         actors: Actors,
         waits: ConsistencyWaits,
         middleware: Sequence[Middleware],
@@ -36,7 +37,7 @@ class Dispatcher:
         watch: Watch,
     ) -> None:
         self.preparation = preparation
-        self._journal = journal
+        self._means = means
         self._actors = actors
         self._waits = waits
         self._watch = watch
@@ -45,16 +46,17 @@ class Dispatcher:
         self._consistency_timeout_s = consistency_timeout_s
         self._deadlines = Deadlines()
 
-    async def dispatch(self, order: CommandContext) -> DispatchResult:
+    def dispatch(self, order: CommandContext) -> Coroutine[Any, Any, DispatchResult]:
         """Return the answer to *order*'s command; raises what `Application.dispatch` says."""
-        if not self._middleware:
-            return await self._decided(order)
-        with _caused(order):
-            return await self._way(order)
+        return self._through_layers(order) if self._middleware else self._decided(order)
 
     def ordered_by(self, command: object) -> str | None:
         """Return the stream of *command*, if there are layers that could let a later one overtake it."""
         return self.preparation.stream(command) if self._middleware else None
+
+    async def _through_layers(self, order: CommandContext) -> DispatchResult:
+        with _caused(order):
+            return await self._way(order)
 
     async def _decided(self, order: CommandContext) -> DispatchResult:
         """Have *order* decided: the innermost of the onion."""
@@ -76,7 +78,7 @@ class Dispatcher:
         """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
         if prepared.wanted is Consistency.EVENTUAL:
             return ()
-        name_of = self._journal.types.name_of
+        name_of = self._means.journal.types.name_of
         return await self._waits.choose(prepared.wanted, {name_of(event)[0] for event in prepared.events})
 
     async def _answer(self, prepared: Prepared) -> DispatchResult:
@@ -134,7 +136,7 @@ class Dispatcher:
         timeout_s = max(each.timeout_s for each in prepared)
         pairs = [(each.stream, each.request) for each in prepared]
         try:
-            results = await Together(self._journal, pairs, self._watch).decide(self._actors, timeout_s)
+            results = await Together(self._means, pairs).decide(self._actors, timeout_s)
         except Exception as error:
             names = ", ".join(type(order.command).__name__ for order in orders)
             _log_failure(orders[0], ", ".join(stream for stream, _ in pairs), names, error)

@@ -21,11 +21,14 @@ from framework.read_models import ReadModels
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.control import Control
+from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.progress import Place, Progress
+from framework.runtime.repeats import Repeats
 from framework.runtime.requests import Preparation
+from framework.runtime.rounds import Means
 from framework.runtime.snapshots import Snapshots
 from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
@@ -59,7 +62,14 @@ class Engine:
         )
         snapshots = Snapshots(wiring.journal, wiring.clock, partial(self.supervisor.spawn, "snapshots"))
         self.states = States(wiring.journal, wiring.defaults.page, snapshots)
-        self._actors = Actors(wiring.journal, self.states, wiring.clock, wiring.defaults, self.supervisor, wiring.watch)
+        means = Means(
+            wiring.journal,
+            Deciding(wiring.journal, wiring.clock, wiring.watch),
+            Repeats(wiring.journal, self.states),
+            wiring.watch,
+            wiring.defaults.lifespan,
+        )
+        self._actors = Actors(self.states, means, wiring.defaults, self.supervisor)
         self._processes = [
             (process, ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt())))
             for process in wiring.processes
@@ -86,7 +96,7 @@ class Engine:
         """Stops the handlers that were started."""
         self.dispatcher = Dispatcher(
             Preparation(wiring.router, wiring.journal, wiring.clock, wiring.defaults),
-            wiring.journal,
+            means,
             self._actors,
             self.waits,
             wiring.middleware,

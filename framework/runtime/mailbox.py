@@ -98,20 +98,22 @@ class Mailbox(Generic[T]):
             self._promise(self._producers.popleft())
         return left
 
-    async def filled(self) -> None:
-        """Return when something waits, or when `wake` is called."""
+    def filled(self) -> asyncio.Future[None]:
+        """Return what is done when something waits, or when `wake` is called."""
+        # A future and no coroutine: one of these is all that an actor at rest waits in.
+        consumer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._consumer = consumer
         if self._items:
-            return
-        self._consumer = asyncio.get_running_loop().create_future()
-        try:
-            await self._consumer
-        finally:
-            self._consumer = None
+            self.wake()
+        return consumer
 
     def wake(self) -> None:
         """Make the consumer look, whether or not something waits."""
-        if self._consumer is not None and not self._consumer.done():
-            self._consumer.set_result(None)
+        consumer = self._consumer
+        if consumer is not None:
+            self._consumer = None
+            if not consumer.done():
+                consumer.set_result(None)
 
     def _admit(self) -> None:
         while self._producers and self._room() > 0:

@@ -4,28 +4,84 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping
-from contextvars import copy_context
+from collections.abc import Collection, Mapping, Sequence
+from contextvars import Context, copy_context
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 
+from framework.aggregate import Aggregate
 from framework.clock import Clock
-from framework.errors import InvalidMetadata, InvalidOption, UnencodableValue
+from framework.errors import DispatchTimeout, InvalidMetadata, InvalidOption, OutcomeUnknown, UnencodableValue
 from framework.journal import Journal
-from framework.messages import CAUSED_BY, Consistency, Metadata, current_cause
+from framework.messages import CAUSED_BY, Consistency, DispatchResult, Metadata, ResultWithState, current_cause
 from framework.middleware import CommandContext
 from framework.policies import Defaults, Options
-from framework.router import Router
-from framework.runtime.actor import Request
+from framework.router import Route, Router
 from framework.store.protocol import Expected
 
 T = TypeVar("T")
 
 NO_OPTIONS: Final = Options()
 NO_METADATA: Final[Metadata] = MappingProxyType({})
+
+Outcome: TypeAlias = DispatchResult | Exception
+
+
+@attrs.define(eq=False)
+class Request:
+    """A command on its way to an answer."""
+
+    order: CommandContext
+    route: Route
+    digest: bytes | None
+    """Set where the caller gave the id: the answer is then kept under it."""
+    metadata: bytes
+    """What is recorded with the events."""
+    retry: int
+    """How often the command may be decided again."""
+    context: Context
+    """The caller's: the command is decided in it."""
+    answer: asyncio.Future[DispatchResult]
+    asked_at: float
+    """By the loop's clock."""
+    is_taken: bool = False
+    """Whether the actor has it in hand: from then on it cannot be withdrawn."""
+
+    @property
+    def command_id(self) -> UUID:
+        """The command's, given or made."""
+        return self.order.command_id
+
+    def outcome_unknown(self, stream: str) -> OutcomeUnknown:
+        """Return what to tell the caller when nobody knows whether the append to *stream* was recorded."""
+        # Under an id that nobody gave no receipt is kept: the same command sent under it would be decided anew.
+        return OutcomeUnknown(stream, None if self.digest is None else self.command_id)
+
+    def expire(self, stream: str, after_s: float) -> None:
+        """Tell the caller that its time is over; what no actor has taken yet is withdrawn by it."""
+        self.settle(self.outcome_unknown(stream) if self.is_taken else DispatchTimeout(stream, after_s))
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the caller *outcome*, if it still listens."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, DispatchResult):
+            self.answer.set_result(outcome)
+        else:
+            self.answer.set_exception(outcome)
+            # A caller cancelled in this very step will not look; that is no mistake to warn of.
+            self.answer.exception()
+
+    def result(
+        self, stream: str, version: int, position: int, events: Sequence[Any], state: Aggregate[Any, Any]
+    ) -> DispatchResult:
+        """Return what its caller is told of a command that was accepted."""
+        order = self.order
+        answer = stream, version, position, tuple(events), order.command_id, order.correlation_id
+        return DispatchResult(*answer) if order.returning is None else ResultWithState(*answer, state=state)
 
 
 @attrs.frozen

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from framework.clock import jitter
 from framework.errors import StorageUnavailable, SubsystemFailed
@@ -20,7 +21,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.failures: list[SubsystemFailed] = []
         """The parts that have died, in that order."""
-        self._tasks = Tasks()
+        self._tasks = Tasks(self.report)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._limits: set[asyncio.Timeout] = set()
 
@@ -37,13 +38,13 @@ class Supervisor:
             for timer in self._timers.values():
                 timer.cancel()
 
-    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Run *work*, which handles its own errors."""
-        return self._tasks.start(name, partial(self._guarded, name, work))
+    def spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Run *work*, which handles its own errors; should it die of one, that is a part that has died."""
+        return self._tasks.start(name, work)
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run *work*, and run it again, with growing pauses, each time the database goes away under it."""
-        return self.spawn(name, partial(self._kept, name, work))
+        return self.spawn(name, partial(self._guarded, name, partial(self._kept, name, work)))
 
     def every(self, period_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run *work* as `keep` does, and again *period_s* seconds, with jitter, after it was done.
@@ -56,7 +57,7 @@ class Supervisor:
             again = asyncio.get_running_loop().call_later(jitter(period_s), self.every, period_s, name, work)
             self._timers[name] = again
 
-        _ = self.spawn(name, this_time)
+        _ = self.spawn(name, partial(self._guarded, name, this_time))
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncGenerator[None, None]:
@@ -84,6 +85,7 @@ class Supervisor:
                 limit.reschedule(0)  # long past by the loop's clock
 
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run *work*, and hear in the very step in which it dies: the next dispatch is to know."""
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - one dead part must not cancel its siblings; it is reported

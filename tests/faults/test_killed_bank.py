@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
@@ -21,13 +20,14 @@ from sample_bank.audit import audit
 from sample_bank.bank import bank
 from sample_bank.work import Plan, settle
 from tests.plugins.findings import Say
+from tests.sample_bank.programs import environment
 
 ROOT = Path(__file__).parent.parent.parent
 
 KILLS = 24
 KILLS_OF_ONE_RUN = 2
 """A run is taken up again under its name until it was killed so often; then the next one begins."""
-TRANSFERS = 1_500
+TRANSFERS = 500
 
 BALANCES_BY_EVENTS = """
     SELECT data ->> 'account_id',
@@ -93,7 +93,7 @@ async def program(dsn: str, schema: str, run: str) -> AsyncGenerator[asyncio.sub
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sample_bank", "demo", "--schema", schema, "--run", run, "--transfers", str(TRANSFERS)),
         cwd=ROOT,
-        env=os.environ | {"FRAMEWORK_DSN": dsn},
+        env=environment(dsn),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

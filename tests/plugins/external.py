@@ -16,6 +16,8 @@ from typing import Final
 import attrs
 import pytest
 
+from tests.plugins.workers import Worker, hand_over, handed_over
+
 
 @attrs.frozen
 class Program:
@@ -76,6 +78,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    left_out = session.config.stash[LEFT_OUT]
+    hand_over(session.config, "left out", dict(left_out))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Worker) -> None:
+    left_out = node.config.stash[LEFT_OUT]
+    left_out |= Counter(handed_over(node, "left out", {}))  # no sum: each has collected all, and left out the same
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -7,6 +7,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from tests.plugins.workers import Worker, hand_over, handed_over
+
 FOUND: Final = pytest.StashKey[list[str]]()
 
 Say: TypeAlias = Callable[[str], None]
@@ -20,6 +22,15 @@ def say(pytestconfig: pytest.Config) -> Say:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[FOUND] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    hand_over(session.config, "found", session.config.stash[FOUND])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Worker) -> None:
+    node.config.stash[FOUND] += handed_over(node, "found", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -8,6 +8,8 @@ from typing import Final, TypeAlias
 import asyncpg
 import pytest
 
+from tests.plugins.workers import Worker, hand_over, handed_over
+
 MET: Final = pytest.StashKey[set[tuple[int, str]]]()
 
 Meet: TypeAlias = Callable[[str], Awaitable[None]]
@@ -31,6 +33,15 @@ def meet(pytestconfig: pytest.Config) -> Meet:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MET] = set()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    hand_over(session.config, "met", [*session.config.stash[MET]])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Worker) -> None:
+    node.config.stash[MET].update((number, name) for number, name in handed_over(node, "met", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

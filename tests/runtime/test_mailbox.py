@@ -142,7 +142,7 @@ async def test_the_consumer_wakes_for_what_is_put_and_for_being_woken() -> None:
     mailbox: Mailbox[str] = Mailbox(1)
 
     for wake in (lambda: put(mailbox, "a"), mailbox.wake):
-        consumer = asyncio.create_task(mailbox.filled())
+        consumer = asyncio.ensure_future(mailbox.filled())
         await settled()
         assert not consumer.done()
         wake()
@@ -160,7 +160,7 @@ async def test_the_consumer_does_not_wait_where_something_is() -> None:
 
 async def test_a_cancelled_consumer_can_come_back() -> None:
     mailbox: Mailbox[str] = Mailbox(1)
-    consumer = asyncio.create_task(mailbox.filled())
+    consumer = asyncio.ensure_future(mailbox.filled())
     await settled()
     consumer.cancel()
     with pytest.raises(asyncio.CancelledError):

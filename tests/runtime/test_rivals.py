@@ -11,7 +11,7 @@ import pytest
 
 from framework import Application, MemoryEventStore, PostgresEventStore
 from framework.errors import HeadHeldTooLong, StorageUnavailable
-from framework.runtime.actor import TURN_LIMIT
+from framework.runtime.rounds import TURN_LIMIT
 from framework.store.protocol import Appended, Decide, Receipt, StreamWrite
 from tests.runtime.till import Moved, NotEnough, PutIn, TakeOut, Till, application
 
@@ -20,11 +20,12 @@ class Beaten(PostgresEventStore):
     """A node to whose streams another one always writes first, unless it is this one's turn."""
 
     rival: Application | None = None
+    moves: object = PutIn("a", 1)
     turns = 0
 
     async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
         if self.rival is not None and any(write.events for write in writes):
-            await self.rival.dispatch(PutIn("a", 1))
+            await self.rival.dispatch(self.moves)
         return await super().append(writes, receipts)
 
     async def append_in_turn(self, after: Mapping[str, int], decide: Decide) -> tuple[Appended, ...]:
@@ -83,6 +84,35 @@ async def test_what_is_decided_in_turn_rests_on_what_was_missed(beaten: Beaten) 
         assert result.state == Till(10 + result.version - 1)
 
 
+async def test_several_commands_that_are_beaten_every_time_get_their_turn_as_one(beaten: Beaten) -> None:
+    async with application(beaten) as one, application(same(beaten)) as other:
+        beaten.rival = other
+
+        put_in, put_elsewhere = await one.dispatch_together([PutIn("a", 10), PutIn("b", 5)])
+
+        assert (put_in.version, put_in.position, put_in.events) == (3, 3, (Moved(10),))
+        assert (put_elsewhere.version, put_elsewhere.position) == (1, 4)
+        assert (await one.state(Till, "a"), await one.state(Till, "b")) == (Till(12), Till(5))
+        assert beaten.turns == 1
+
+
+async def test_several_that_are_refused_in_turn_are_refused_alike_when_they_are_repeated(beaten: Beaten) -> None:
+    move, command_id = [TakeOut("a", 1), PutIn("b", 1)], uuid4()
+    async with application(beaten) as one, application(same(beaten)) as other:
+        await other.dispatch(PutIn("a", 2))
+        beaten.rival, beaten.moves = other, TakeOut("a", 1)
+
+        with pytest.raises(NotEnough):
+            await one.dispatch_together(move, command_id=command_id)
+        beaten.rival = None
+        await other.dispatch(PutIn("a", 2))
+        with pytest.raises(NotEnough):
+            await one.dispatch_together(move, command_id=command_id)
+
+        assert beaten.turns == 1
+        assert (await one.state(Till, "a"), await one.state(Till, "b")) == (Till(2), Till(0))
+
+
 async def test_a_round_too_long_for_one_turn_takes_several(beaten: Beaten) -> None:
     async with application(beaten) as one, application(same(beaten)) as other:
         beaten.rival = other
@@ -125,3 +155,13 @@ async def test_a_turn_that_does_not_come_is_not_needed(trouble: Exception) -> No
         result = await one.dispatch(PutIn("a", 10))
 
         assert (result.version, result.events) == (3, (Moved(10),))
+
+
+@pytest.mark.parametrize("trouble", [StorageUnavailable("away"), HeadHeldTooLong(1)])
+async def test_a_turn_that_does_not_come_is_not_needed_for_several_either(trouble: Exception) -> None:
+    store = Troubled(trouble)
+    async with application(store) as one:
+        put_in, _ = await one.dispatch_together([PutIn("a", 10), PutIn("b", 5)])
+
+        assert (put_in.version, put_in.events) == (3, (Moved(10),))
+        assert await one.state(Till, "b") == Till(5)

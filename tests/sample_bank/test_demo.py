@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sample_bank.audit import audit
 from sample_bank.bank import bank
 from sample_bank.demo import demo
 from sample_bank.work import Plan
+from tests.sample_bank.programs import environment
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,7 +22,7 @@ async def program(dsn: str, *arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sample_bank", *arguments),
         cwd=ROOT,
-        env=os.environ | {"FRAMEWORK_DSN": dsn},
+        env=environment(dsn),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
