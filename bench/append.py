@@ -115,9 +115,13 @@ async def _append_ceiling(bench: Bench) -> AsyncGenerator[Sides, None]:
         async def theirs(seconds: float) -> Sample:
             before = await connections[0].fetchval("SELECT count(*) FROM bare")
 
+            # To as many streams as ours, one event each in turn: rows that lie side by side in an index cost less.
+            streams = [f"account-{uuid4()}" for _ in range(CALLERS)]
+
             async def insert(lane: int, turn: int) -> None:
-                run = f"{uuid4()}-{turn}"
-                await table.insert_many(statements[lane], [(f"{run}-{n}", 1, events.one()) for n in range(batch)])
+                own = streams[lane :: len(statements)]
+                places = (divmod(turn * batch + each, len(own)) for each in range(batch))
+                await table.insert_many(statements[lane], [(own[n], round_ + 1, events.one()) for round_, n in places])
 
             sample = await steadily(seconds, len(statements), insert)
             inserted = len(sample.latencies) * batch

@@ -51,8 +51,9 @@ class Unit:
             self.answer.exception()  # a caller cancelled in this very step will not look
 
     def give_up(self, reason: str) -> None:
-        """Tell the caller that the database cannot be asked."""
-        self._fail_unless_in_doubt(StorageUnavailable(reason))
+        """Tell the caller that the database cannot be asked, unless there is an answer."""
+        if not self.answer.done():
+            self._fail_unless_in_doubt(StorageUnavailable(reason))
 
     def refuse(self, reason: str) -> None:
         """Tell the caller that the database takes exception to it."""
