@@ -7,7 +7,7 @@ from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.middleware import CommandContext, Middleware, Next
 from framework.policies import Backoff, Lifespan, SnapshotEvery
-from framework.process_manager import Continue, ProcessManager, Start, Stop
+from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop
 from framework.projector import Connection, Projector
 from framework.reactions import Halt, Park, Retry, Skip
 from framework.router import Router
@@ -18,6 +18,7 @@ __all__ = [
     "Aggregate",
     "Application",
     "Backoff",
+    "Cancel",
     "CommandContext",
     "CommandRejected",
     "Connection",
@@ -39,6 +40,7 @@ __all__ = [
     "Recorded",
     "Retry",
     "Router",
+    "Schedule",
     "Skip",
     "SnapshotEvery",
     "Start",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import struct
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -23,6 +24,13 @@ class Clock(Protocol):
 
     def new_id(self) -> UUID:
         """Return an id that nobody has had before."""
+        ...
+
+    def alarm(self, moment: datetime, ring: Callable[[], None]) -> Callable[[], None]:
+        """Call *ring* in the running loop once *moment* has come, soon if it has; return what takes that back.
+
+        It may ring too early, where a clock is set back: whoever hears it looks at the time.
+        """
         ...
 
 
@@ -59,6 +67,11 @@ class SystemClock:
             randomness = next(self._random)
         head = (ticks >> 12 << 16) | 0x7000 | (ticks & 0xFFF)
         return UUID(int=head << 64 | 0x8000_0000_0000_0000 | randomness & 0x3FFF_FFFF_FFFF_FFFF)
+
+    def alarm(self, moment: datetime, ring: Callable[[], None]) -> Callable[[], None]:
+        """Call *ring* once *moment* has come."""
+        remaining_s = (moment - self.now()).total_seconds()
+        return asyncio.get_running_loop().call_later(max(remaining_s, 0.0), ring).cancel
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

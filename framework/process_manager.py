@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Generic, Self, TypeAlias, TypeVar
+from datetime import timedelta
+from typing import Final, Generic, Self, TypeAlias, TypeVar
 
 import attrs
 
-from framework.errors import CommandRejected
+from framework.errors import CommandRejected, ConfigurationError
 
 E = TypeVar("E")
 C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
+LONGEST: Final = timedelta(days=36_525)
+"""A hundred years: what is to be sent after that is a slip, and no plan."""
 
 
 @attrs.frozen
@@ -30,13 +35,43 @@ class Continue:
 
 @attrs.frozen
 class Stop:
-    """The instance *id* is done: its state goes. Commands it has yielded are still sent."""
+    """The instance *id* is done: its state goes, and what it has scheduled. Commands it has yielded are still sent."""
 
     id: str
 
 
 Interest: TypeAlias = Start | Continue | Stop
 """What an event means to one instance of a process."""
+
+
+def _within_reason(_: object, field: attrs.Attribute[timedelta], value: timedelta) -> None:
+    if not timedelta(0) <= value <= LONGEST:
+        raise ConfigurationError(f"a command scheduled {field.name} {value}: give from nothing to a hundred years")
+
+
+def _a_name(_: object, field: attrs.Attribute[str], value: str) -> None:
+    if not value or "\0" in value:
+        raise ConfigurationError(f"a timer with the {field.name} {value!r}: give it a name to cancel it by")
+
+
+@attrs.frozen
+class Schedule(Generic[C_co]):
+    """The *command* is to be sent when the time *after* has gone by, counted from when the event is handled.
+
+    It waits durably, under a *key* of its instance: another that is scheduled under the same key takes its place, and
+    `Cancel` or the end of the instance withdraw it, also when it is due and has not been sent yet.
+    """
+
+    command: C_co
+    after: timedelta = attrs.field(kw_only=True, validator=_within_reason)
+    key: str = attrs.field(kw_only=True, validator=_a_name)
+
+
+@attrs.frozen
+class Cancel:
+    """What the instance has scheduled under *key* is not to be sent; nothing happens where there is nothing."""
+
+    key: str = attrs.field(validator=_a_name)
 
 
 class ProcessManager(ABC, Generic[E, C]):
@@ -57,10 +92,11 @@ class ProcessManager(ABC, Generic[E, C]):
         """Return which instances *event* concerns, and how; None if none."""
 
     @abstractmethod
-    def handle(self, event: E) -> Iterable[C]:
+    def handle(self, event: E) -> Iterable[C | Schedule[C] | Cancel]:
         """Yield the commands that *event* leads to, in the order they are to be sent.
 
-        Each is sent after the one before was accepted. The state is that before the event.
+        Each is sent after the one before was accepted; those inside a `Schedule` when their time has come. The state
+        is that before the event.
         """
 
     def apply(self, event: E) -> Self:
@@ -68,8 +104,8 @@ class ProcessManager(ABC, Generic[E, C]):
         del event
         return self
 
-    def rejected(self, command: C, error: CommandRejected) -> Iterable[C | Stop]:
-        """Yield what the refusal of *command* leads to: commands in its place, or `Stop` for this instance.
+    def rejected(self, command: C, error: CommandRejected) -> Iterable[C | Schedule[C] | Cancel | Stop]:
+        """Yield what the refusal of *command* leads to: commands in its place, for now or later, or `Stop`.
 
         Yielding nothing goes on with the next command. Raising sets the command aside with the error, and the
         instance's later commands behind it; that is what happens here, since a refusal nobody foresaw must be seen.

@@ -71,7 +71,10 @@ class Engine:
         )
         self._actors = Actors(self.states, means, wiring.defaults, self.supervisor)
         self._processes = [
-            (process, ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt())))
+            (
+                process,
+                ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt()), wiring.clock),
+            )
             for process in wiring.processes
         ]
         self._subscriptions = self._subscribe()
@@ -122,7 +125,7 @@ class Engine:
         if self._subscriptions:
             await self._leases.join()
         for process, sink in self._processes:
-            relay = Relay(process, store, sink.filled, self._send, wiring.defaults.handler_retry)
+            relay = Relay(process, store, sink.bell, self._send, wiring.defaults.handler_retry, wiring.clock)
             self._relays.append(relay)
             self._relaying.append(self.supervisor.keep(f"relay {process.name}", relay.run))
 

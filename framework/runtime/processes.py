@@ -8,15 +8,17 @@ gets the answer it got before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import attrs
 
+from framework.clock import Clock
 from framework.codec import Codec
 from framework.contracts import initial_state, message_types
 from framework.errors import (
@@ -34,6 +36,7 @@ from framework.messages import Cause, Recorded, current_cause
 from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_BEATEN, PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import CONFLICT, POLL_SECONDS, Backoff
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
+from framework.runtime.yielded import Source, Yielded
 from framework.store.protocol import EventStore, InstanceRow, OutboxRow, ProcessChange, ProcessStore
 from framework.subscription.delivery import Subscription
 from framework.subscription.failure import Halted, Policy, handling, readable
@@ -73,6 +76,10 @@ class ProcessType:
         state: ProcessManager[Any, Any] = self.codec.decode(self.manager, row.state)
         return state
 
+    def yielded(self) -> Yielded:
+        """Return what its instances have yielded so far: nothing."""
+        return Yielded(self.name, self.commands, self.codec)
+
     def command(self, row: OutboxRow) -> Any:
         """Return the command that *row* holds."""
         cls: type[Any] = self.commands[row.command_type]
@@ -107,9 +114,10 @@ class Instance:
 class ProcessSink:
     """Delivers to the instances of one process manager."""
 
-    def __init__(self, process: ProcessType, store: EventStore, policy: Policy) -> None:
-        self.filled = asyncio.Event()
-        """Set when there may be commands to send."""
+    def __init__(self, process: ProcessType, store: EventStore, policy: Policy, clock: Clock) -> None:
+        self.bell = Bell()
+        """Rung when there may be something to send."""
+        self._clock = clock
         self._process = process
         self._store = store
         self._policy = policy
@@ -125,8 +133,7 @@ class ProcessSink:
         hold.check()
         change = await self._change([readable(item) for item in items])
         await self._store.advance_process(hold.lease, change, position=position)
-        if change.commands:
-            self.filled.set()
+        self.bell.ring_for(change)
 
     async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
         wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
@@ -138,10 +145,10 @@ class ProcessSink:
             else Instance(0, None, was_stored=False)
             for id_ in ids
         }
-        commands: list[OutboxRow] = []
+        yielded = self._process.yielded()
         for event, interest in wanted:
             with handling(self._process.name, event):
-                commands += self._handle(event, interest, instances[interest.id])
+                self._handle(event, interest, instances[interest.id], yielded)
         return ProcessChange(
             saved=[
                 InstanceRow(id_, instance.version, self._process.codec.encode(instance.state))
@@ -149,23 +156,25 @@ class ProcessSink:
                 if instance.state is not None
             ],
             removed=[id_ for id_, instance in instances.items() if instance.state is None and instance.was_stored],
-            commands=commands,
+            commands=yielded.commands,
+            withdrawn=yielded.withdrawn,
+            timers=yielded.timers,
         )
 
-    def _handle(self, event: Recorded[Any], interest: Interest, instance: Instance) -> list[OutboxRow]:
+    def _handle(self, event: Recorded[Any], interest: Interest, instance: Instance, yielded: Yielded) -> None:
         if isinstance(interest, Stop):
+            if instance.state is not None:
+                yielded.end(interest.id)
             instance.state = None
-            return []
+            return
         if instance.state is None:
             if isinstance(interest, Continue):
-                return []
+                return
             instance.state, instance.version = self._process.initial, 0
-        commands = list(instance.state.handle(event.data))
+        source = Source(event.event_id, event.correlation_id, self._clock.now())
+        yielded.take(interest.id, instance.state.handle(event.data), source)
         instance.state = instance.state.apply(event.data)
         instance.version += 1
-        return outbox_rows(
-            self._process, interest.id, commands, source=event.event_id, correlation_id=event.correlation_id
-        )
 
 
 class ProcessSlot:
@@ -202,41 +211,35 @@ class ProcessSlot:
         """Do nothing: events of processes are not parked, their commands are."""
 
 
-def outbox_rows(
-    process: ProcessType, instance: str, commands: Iterable[object], *, source: UUID, correlation_id: UUID
-) -> list[OutboxRow]:
-    """Return *commands* as they wait to be sent, with ids that follow from what they were yielded for."""
-    rows: list[OutboxRow] = []
-    for number, command in enumerate(commands):
-        name = type(command).__name__
-        if process.commands.get(name) is not type(command):
-            message = f"{process.name} yielded {command!r}, which is no command of its contract"
-            raise ConfigurationError(message)
-        rows.append(
-            OutboxRow(
-                process=process.name,
-                instance=instance,
-                number=0,
-                piece=0,
-                command_id=uuid5(source, f"{process.name}/{instance}/{number}"),
-                command_type=name,
-                command=process.codec.encode(command),
-                correlation_id=correlation_id,
-                causation_id=source,
-            )
-        )
-    return rows
+class Bell:
+    """Tells a relay that there is more to send, or will be."""
+
+    def __init__(self) -> None:
+        self.rung = asyncio.Event()
+        self.due_at: datetime | None = None
+        """When the first is due of what was scheduled since the relay looked."""
+
+    def ring_for(self, change: ProcessChange) -> None:
+        """Ring if *change*, which is stored, leaves something to send."""
+        for timer in change.timers:
+            self.due_at = timer.due_at if self.due_at is None else min(self.due_at, timer.due_at)
+        if change.commands or change.timers:
+            self.rung.set()
 
 
 class Relay:
     """Sends the commands of a process: in order for each instance, many instances at a time."""
 
     def __init__(
-        self, process: ProcessType, store: ProcessStore, filled: asyncio.Event, send: Send, retry: Backoff
+        self, process: ProcessType, store: ProcessStore, bell: Bell, send: Send, retry: Backoff, clock: Clock
     ) -> None:
         self._process = process
         self._store = store
-        self._filled = filled
+        self._bell = bell
+        self._clock = clock
+        self._next_due: datetime | None = None
+        self._look_at = 0.0
+        """When to look at timers that others may have left, by the loop's clock."""
         self._send = send
         self._retry = retry
         self._rests = asyncio.Event()
@@ -244,7 +247,7 @@ class Relay:
 
     async def at_rest(self) -> None:
         """Return when nothing is on its way, and nothing waits to be sent but behind what is parked."""
-        if self._filled.is_set():
+        if self._bell.rung.is_set():
             self._rests.clear()  # it is about to look again
         await self._rests.wait()
 
@@ -252,20 +255,35 @@ class Relay:
         """Send for ever. Cancellation loses nothing: what was not settled is sent again under the same ids."""
         while True:
             self._rests.clear()
-            self._filled.clear()
+            self._bell.rung.clear()
+            await self._fire()
             rows = await self._store.outbox(self._process.name, limit=RELAY_PAGE)
             if rows:
                 await self._send_all(rows)
             else:
                 await self._more()
 
+    async def _fire(self) -> None:
+        """Have what is due sent with the rest; look at what nobody here has scheduled only once in a while."""
+        time, now = asyncio.get_running_loop().time(), self._clock.now()
+        if (first := self._bell.due_at) is not None:
+            self._next_due = first if self._next_due is None else min(self._next_due, first)
+            self._bell.due_at = None
+        if time >= self._look_at or (self._next_due is not None and self._next_due <= now):
+            self._next_due = await self._store.fire(self._process.name, until=now, limit=RELAY_PAGE)
+            self._look_at = time + POLL_SECONDS
+
     async def _more(self) -> None:
         self._rests.set()
+        withdraw = self._clock.alarm(self._next_due, self._bell.rung.set) if self._next_due is not None else None
         try:
             async with asyncio.timeout(POLL_SECONDS):
-                await self._filled.wait()
+                await self._bell.rung.wait()
         except TimeoutError:
             return  # another process may have filled the outbox, and died
+        finally:
+            if withdraw is not None:
+                withdraw()
 
     async def _send_all(self, rows: Sequence[OutboxRow]) -> None:
         by_instance = sorted(rows, key=lambda row: row.instance)  # stable: each instance keeps its order
@@ -310,6 +328,8 @@ class Relay:
 
     async def _sent(self, row: OutboxRow) -> bool:
         """Send one command, and say whether it was accepted; what is refused is answered by the process itself."""
+        if row.timer is not None and not await self._store.is_waiting(row.process, row.command_id):
+            return True  # withdrawn after it was read
         command = self._process.command(row)
         refusals: list[CommandRejected] = []
         defeats: list[TooManyAttempts] = []
@@ -380,14 +400,16 @@ class Relay:
             raise refusal
         answers = list(self._process.load(rows[row.instance]).rejected(command, refusal))
         is_stopped = any(isinstance(answer, Stop) for answer in answers)
+        yielded = self._process.yielded()
+        source = Source(row.command_id, row.correlation_id, self._clock.now())
+        yielded.take(row.instance, [answer for answer in answers if not isinstance(answer, Stop)], source)
+        if is_stopped:
+            yielded.end(row.instance)
         change = ProcessChange(
             removed=[row.instance] if is_stopped else [],
-            commands=outbox_rows(
-                self._process,
-                row.instance,
-                [answer for answer in answers if not isinstance(answer, Stop)],
-                source=row.command_id,
-                correlation_id=row.correlation_id,
-            ),
+            commands=yielded.commands,
+            withdrawn=yielded.withdrawn,
+            timers=yielded.timers,
         )
         await self._store.settle_refused(row, change)
+        self._bell.ring_for(change)

@@ -335,6 +335,24 @@ class OutboxRow(NamedTuple):
     """The id of the event, or of the refused command, that it was yielded for."""
     parked: str | None = None
     """Why it is not sent any more; None while it waits for its turn."""
+    timer: str | None = None
+    """The key that it was scheduled under, and can be withdrawn by until it is sent; None for one yielded as it is."""
+
+
+class TimerRow(NamedTuple):
+    """A command that is to be sent later."""
+
+    due_at: datetime
+    command: OutboxRow
+    """As it is put into the outbox then; its `timer` is the key, of which an instance has one at a time."""
+
+
+class Withdrawal(NamedTuple):
+    """What an instance does not want sent any more, of what it has scheduled."""
+
+    instance: str
+    timer: str | None
+    """The key; None for all that it has."""
 
 
 @attrs.frozen
@@ -345,6 +363,10 @@ class ProcessChange:
     removed: Collection[str] = ()
     commands: Sequence[OutboxRow] = ()
     """Commands to send from now on; the store gives them their numbers in this order."""
+    withdrawn: Collection[Withdrawal] = ()
+    """Timers to forget, those included that are due and whose commands wait to be sent; parked ones stay."""
+    timers: Sequence[TimerRow] = ()
+    """Commands to send later, each in the place of what was scheduled under its key before, which is withdrawn."""
 
 
 class ProcessStore(Protocol):
@@ -366,6 +388,21 @@ class ProcessStore(Protocol):
 
         Parked commands, and those queued behind a parked one of their instance, are left out.
         """
+        ...
+
+    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+        """Put the commands that are due at *until*, or were before, into the outbox: at most *limit*, earliest first.
+
+        Returns when the next is due of those that are left; None if there are none.
+        """
+        ...
+
+    async def is_waiting(self, process: str, command_id: UUID) -> bool:
+        """Say whether that command is in the outbox, neither settled nor withdrawn."""
+        ...
+
+    async def timers(self, process: str, instances: Collection[str] | None = None) -> Sequence[TimerRow]:
+        """Return what is scheduled and not due yet, of *instances* or of all, earliest first."""
         ...
 
     async def parked(self, process: str) -> Sequence[OutboxRow]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
 from framework.aggregate import Aggregate
 from framework.errors import CommandRejected
 from framework.handler import EventHandler
-from framework.process_manager import Continue, ProcessManager, Start, Stop
+from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop
 from framework.projector import Projector
 from framework.testing.effects import HandlerGiven, ProjectorGiven
 
@@ -103,11 +104,13 @@ class AggregateThen(Generic[E]):
 
 
 class ProcessGiven(Generic[E, C]):
-    """A process manager whose instances have seen some events."""
+    """A process manager whose instances have seen some events, all at one moment."""
 
     def __init__(self, process: type[ProcessManager[E, C]], history: Sequence[E]) -> None:
         self._process = process
         self._instances: dict[str, ProcessManager[E, C]] = {}
+        self._timers: dict[tuple[str, str], tuple[timedelta, C]] = {}
+        """By instance and key, with the time that is left."""
         for event in history:
             self._take(event)
 
@@ -119,40 +122,73 @@ class ProcessGiven(Generic[E, C]):
         """Have *instance* hear that *command* was refused with *error*."""
         assert instance in self._instances, f"there is no instance {instance!r}: {sorted(self._instances)}"
         answers = list(self._instances[instance].rejected(command, error))
+        yielded = self._sort(instance, (answer for answer in answers if not isinstance(answer, Stop)))
         if any(isinstance(answer, Stop) for answer in answers):
-            del self._instances[instance]
-        return ProcessThen([answer for answer in answers if not isinstance(answer, Stop)])
+            self._end(instance)
+        return ProcessThen(yielded)
 
-    def _take(self, event: E) -> list[C]:
+    def when_time_passes(self, by: timedelta) -> ProcessThen[C]:
+        """Have what was scheduled and comes due within *by* sent, in order of time."""
+        left = {key: (after - by, command) for key, (after, command) in self._timers.items()}
+        due = sorted((key for key, (after, _) in left.items() if after <= timedelta(0)), key=lambda key: left[key][0])
+        self._timers = {key: timer for key, timer in left.items() if key not in due}
+        return ProcessThen([left[key][1] for key in due])
+
+    def _take(self, event: E) -> list[C | Schedule[C] | Cancel]:
         interests = self._process.interested(event)
-        commands: list[C] = []
+        yielded: list[C | Schedule[C] | Cancel] = []
         for interest in (
             [] if interests is None else [interests] if isinstance(interests, Start | Continue | Stop) else interests
         ):
             if isinstance(interest, Stop):
-                self._instances.pop(interest.id, None)
+                self._end(interest.id)
                 continue
             if interest.id not in self._instances and isinstance(interest, Continue):
                 continue
             state = self._instances.get(interest.id)
             if state is None:
                 state = self._process()
-            commands += state.handle(event)
+            yielded += self._sort(interest.id, state.handle(event))
             self._instances[interest.id] = state.apply(event)
-        return commands
+        return yielded
+
+    def _sort(self, instance: str, yielded: Iterable[C | Schedule[C] | Cancel]) -> list[C | Schedule[C] | Cancel]:
+        each = list(yielded)
+        for timer in _timers(each):
+            if isinstance(timer, Cancel):
+                self._timers.pop((instance, timer.key), None)
+            else:
+                self._timers[instance, timer.key] = timer.after, timer.command
+        return each
+
+    def _end(self, instance: str) -> None:
+        self._instances.pop(instance, None)
+        self._timers = {key: timer for key, timer in self._timers.items() if key[0] != instance}
 
 
 class ProcessThen(Generic[C]):
-    """What a process manager sends."""
+    """What a process manager yields."""
 
-    def __init__(self, commands: Sequence[C]) -> None:
-        self._commands = commands
+    def __init__(self, yielded: Sequence[C | Schedule[C] | Cancel]) -> None:
+        self._yielded = yielded
 
     def then(self, *commands: C) -> None:
-        """Assert that exactly these *commands* are sent, in this order; with none, that nothing is."""
-        assert list(self._commands) == list(commands), (
-            f"expected {_list(commands)}, but {_list(self._commands)} would be sent"
-        )
+        """Assert that exactly these *commands* are sent, in this order; with none, that nothing is.
+
+        What is scheduled is not sent yet.
+        """
+        sent = [each for each in self._yielded if not isinstance(each, Schedule | Cancel)]
+        assert sent == list(commands), f"expected {_list(commands)}, but {_list(sent)} would be sent"
+
+    def then_scheduled(self, *timers: Schedule[C] | Cancel) -> None:
+        """Assert that exactly these *timers* are set or cancelled, in this order; with none, that nothing is."""
+        found = _timers(self._yielded)
+        assert found == list(timers), f"expected {_list(timers)}, but {_list(found)} would be scheduled"
+
+
+def _timers(yielded: Iterable[C | Schedule[C] | Cancel]) -> list[Schedule[C] | Cancel]:
+    """Return what of *yielded* is not sent at once."""
+    return [each for each in yielded if isinstance(each, Schedule | Cancel)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _list(messages: Sequence[object]) -> str:

@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from framework import Application, Backoff, EventHandler, MemoryEventStore, Recorded
+from framework.clock import SYSTEM_CLOCK
 from framework.codec import Codec
 from framework.errors import ConfigurationError, NotRunning, SubsystemFailed, UndecodablePayload
 from framework.policies import Defaults
-from framework.runtime.processes import ProcessType, Relay
+from framework.runtime.processes import Bell, ProcessType, Relay
 from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import Expected, NewEvent, OutboxRow, ProcessChange, StreamWrite
 from framework.store.subscriptions import Definition, Lease
@@ -168,9 +169,9 @@ class OneCommand:
     """A process with a command to send, whose answer is held back until `answered` is set."""
 
     def __init__(self) -> None:
-        self.filled, self.sending, self.answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.bell, self.sending, self.answered = Bell(), asyncio.Event(), asyncio.Event()
         self._store, self._process = MemoryEventStore(), ProcessType(CompleteTransfer, Codec())
-        self.relay = Relay(self._process, self._store, self.filled, self._send, Backoff())
+        self.relay = Relay(self._process, self._store, self.bell, self._send, Backoff(), SYSTEM_CLOCK)
 
     async def fill(self) -> None:
         subscriptions, name = self._store.subscriptions, self._process.name
@@ -179,7 +180,7 @@ class OneCommand:
         command = self._process.codec.encode(DepositMoney("b", 1))
         row = OutboxRow(name, "t", 0, 0, uuid4(), "DepositMoney", command, uuid4(), uuid4())
         await self._store.advance_process(lease, ProcessChange(commands=[row]), position=1)
-        self.filled.set()
+        self.bell.rung.set()
 
     async def _send(self, command: object, command_id: UUID) -> None:
         del command, command_id

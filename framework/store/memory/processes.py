@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import count
 from uuid import UUID
 
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, TimerRow
 from framework.store.subscriptions import Lease
 
 
@@ -20,6 +21,8 @@ class MemoryProcesses:
         self._instances: defaultdict[str, dict[str, InstanceRow]] = defaultdict(dict)
         self._outboxes: defaultdict[str, dict[UUID, OutboxRow]] = defaultdict(dict)
         """Each in the order of sending."""
+        self._timers: defaultdict[str, dict[tuple[str, str], TimerRow]] = defaultdict(dict)
+        """By instance and key."""
         self._last_number = 0
 
     async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
@@ -31,11 +34,8 @@ class MemoryProcesses:
         """Apply *change* and move the slot to *position*; raises `LeaseLost`."""
         await self.subscriptions.advance(lease, position)
         process = lease.name
-        self._save_instances(process, change)
-        outbox = self._outboxes[process]
-        for row in change.commands:
-            self._last_number += 1
-            outbox[row.command_id] = row._replace(process=process, number=self._last_number, piece=0)
+        self._apply(process, change)
+        self._fill(process, change.commands)
 
     async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
         """Return at most *limit* commands to send, oldest first."""
@@ -49,6 +49,25 @@ class MemoryProcesses:
             elif row.instance not in held_back:
                 rows.append(row)
         return rows
+
+    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+        """Put the commands that are due at *until*, or were before, into the outbox; return when the next is due."""
+        timers = self._timers[process]
+        for row in _by_time(timers.values())[:limit]:
+            if row.due_at > until:
+                break
+            del timers[row.command.instance, row.command.timer or ""]
+            self._fill(process, [row.command])
+        return min((row.due_at for row in timers.values()), default=None)
+
+    async def is_waiting(self, process: str, command_id: UUID) -> bool:
+        """Say whether that command is in the outbox, neither settled nor withdrawn."""
+        return command_id in self._outboxes[process]
+
+    async def timers(self, process: str, instances: Collection[str] | None = None) -> Sequence[TimerRow]:
+        """Return what is scheduled and not due yet, of *instances* or of all, earliest first."""
+        rows = self._timers[process].values()
+        return _by_time(row for row in rows if instances is None or row.command.instance in instances)
 
     async def parked(self, process: str) -> Sequence[OutboxRow]:
         """Return the parked commands, oldest first."""
@@ -65,7 +84,7 @@ class MemoryProcesses:
         outbox = self._outboxes[row.process]
         if row.command_id not in outbox:
             return False
-        self._save_instances(row.process, change)
+        self._apply(row.process, change, but=row.command_id)
         self._outboxes[row.process] = _replaced(outbox, row.command_id, change.commands)
         return True
 
@@ -75,12 +94,35 @@ class MemoryProcesses:
         if (waiting := outbox.get(row.command_id)) is not None:
             outbox[row.command_id] = waiting._replace(parked=reason)
 
-    def _save_instances(self, process: str, change: ProcessChange) -> None:
+    def _apply(self, process: str, change: ProcessChange, *, but: UUID | None = None) -> None:
+        """Apply all of *change* but its commands; what is sent already, *but*, stays where it is."""
         rows = self._instances[process]
         for saved in change.saved:
             rows[saved.instance] = saved
         for instance in change.removed:
             rows.pop(instance, None)
+        whole = {each.instance for each in change.withdrawn if each.timer is None}
+        keys = {(each.instance, each.timer) for each in change.withdrawn}
+        keys |= {(row.command.instance, row.command.timer) for row in change.timers}
+        timers, outbox = self._timers[process], self._outboxes[process]
+        for key in [key for key in timers if key in keys or key[0] in whole]:
+            del timers[key]
+        for row in list(outbox.values()):
+            is_withdrawn = (row.instance, row.timer) in keys or row.instance in whole
+            if row.timer is not None and is_withdrawn and row.parked is None and row.command_id != but:
+                del outbox[row.command_id]
+        for timer in change.timers:
+            timers[timer.command.instance, timer.command.timer or ""] = timer
+
+    def _fill(self, process: str, commands: Iterable[OutboxRow]) -> None:
+        outbox = self._outboxes[process]
+        for row in commands:
+            self._last_number += 1
+            outbox[row.command_id] = row._replace(process=process, number=self._last_number, piece=0)
+
+
+def _by_time(timers: Iterable[TimerRow]) -> list[TimerRow]:
+    return sorted(timers, key=lambda row: (row.due_at, row.command.instance, row.command.timer))
 
 
 def _replaced(outbox: Mapping[UUID, OutboxRow], refused: UUID, commands: Iterable[OutboxRow]) -> dict[UUID, OutboxRow]:

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from framework.connections import describe
-from framework.errors import InvalidRequest, LeaseLost, StorageUnavailable
+from framework.errors import InvalidRequest, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
 from framework.store.health import StoreHealth
 from framework.store.postgres import schema as tables
@@ -24,6 +24,7 @@ from framework.store.postgres.audit import AuditTable
 from framework.store.postgres.database import Connection, Database
 from framework.store.postgres.listener import Head
 from framework.store.postgres.presence import Presence
+from framework.store.postgres.processes import ProcessTables
 from framework.store.postgres.reading import Reading
 from framework.store.postgres.snapshots import SnapshotTable
 from framework.store.postgres.status import Status, head_sessions
@@ -41,14 +42,10 @@ from framework.store.postgres.turn import append_in_turn
 from framework.store.protocol import (
     Appended,
     Decide,
-    InstanceRow,
-    OutboxRow,
-    ProcessChange,
     Receipt,
     StoredEvent,
     StreamWrite,
 )
-from framework.store.subscriptions import Lease
 from framework.store.validation import check_limit, check_moment, check_text
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ PRUNED_AT_ONCE: Final = 10_000
 """Receipts forgotten in one transaction."""
 
 
-class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
+class PostgresEventStore(Reading, StreamList, SnapshotTable, ProcessTables, AuditTable):
     """An `EventStore` in a schema of a PostgreSQL database, 15 or later. Open inside `async with`.
 
     Reads go through a pool; appends have other connections, since one that waits for reads to finish would make every
@@ -262,53 +259,6 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
     def _presence(self) -> Presence:
         return self._database.presence
 
-    # Processes ---------------------------------------------------------------------------------------
-
-    async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
-        """Return the instances there are among *instances*."""
-        rows = await self._fetch(statements.LOAD_INSTANCES, process, list(instances))
-        return {row["instance"]: InstanceRow(*row) for row in rows}
-
-    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
-        """Apply *change* and move the slot of *lease* to *position*, all or nothing; raises `LeaseLost`."""
-        process = lease.name
-        async with self._transaction() as connection:
-            # First, since it locks: of two nodes the second waits here, and is told before it has written anything.
-            if not await connection.fetch(statements.ADVANCE_SLOT, *lease, position):
-                raise LeaseLost(*lease)
-            await _save(connection, process, change)
-            if change.commands:
-                await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
-
-    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
-        """Return at most *limit* commands to send, oldest first, without those behind a parked one."""
-        return [OutboxRow(*row) for row in await self._fetch(statements.OUTBOX, process, limit)]
-
-    async def parked(self, process: str) -> Sequence[OutboxRow]:
-        """Return the parked commands, oldest first."""
-        return [OutboxRow(*row) for row in await self._fetch(statements.PARKED, process)]
-
-    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
-        """Remove commands that have had their answer from the outbox."""
-        await self._fetch(statements.SETTLE, process, list(command_ids))
-
-    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
-        """Remove a refused command and apply what its process made of it, all or nothing."""
-        async with self._transaction() as connection:
-            stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id])
-            if not stood:
-                return False
-            await _save(connection, row.process, change)
-            if change.commands:
-                place = row.process, stood[0]["number"], stood[0]["piece"]
-                await connection.execute(statements.MAKE_ROOM, *place, len(change.commands))
-                await connection.execute(statements.TAKE_PLACE, *place, *_columns(change.commands))
-            return True
-
-    async def park(self, row: OutboxRow, reason: str) -> None:
-        """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
-        await self._fetch(statements.PARK, row.process, row.command_id, reason)
-
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
         try:
             async with self._session() as connection:
@@ -325,23 +275,3 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, AuditTable):
     async def _transaction(self) -> AsyncGenerator[Any, None]:
         async with self._session() as connection, connection.transaction():
             yield connection
-
-
-async def _save(connection: Any, process: str, change: ProcessChange) -> None:
-    if change.saved:
-        instances, versions, states = zip(*change.saved, strict=True)
-        await connection.execute(statements.SAVE_INSTANCES, process, instances, versions, states)
-    if change.removed:
-        await connection.execute(statements.REMOVE_INSTANCES, process, list(change.removed))
-
-
-def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
-    """Return *commands* as the arrays that the outbox's statements take."""
-    return (
-        [row.instance for row in commands],
-        [row.command_id for row in commands],
-        [row.command_type for row in commands],
-        [row.command for row in commands],
-        [row.correlation_id for row in commands],
-        [row.causation_id for row in commands],
-    )

@@ -37,6 +37,7 @@ from framework.testing.store_contract.repeats import RepeatContract
 from framework.testing.store_contract.snapshots import SnapshotContract
 from framework.testing.store_contract.streams import StreamContract
 from framework.testing.store_contract.subscriptions import SubscriptionContract
+from framework.testing.store_contract.timers import TimerContract
 from framework.testing.store_contract.turns import TurnContract
 from framework.testing.store_contract.waiting import WaitContract
 
@@ -62,6 +63,7 @@ class StoreContract(
     TurnContract,
     SubscriptionContract,
     ProcessContract,
+    TimerContract,
 ):
     """All that every event store must do."""
 

@@ -1,6 +1,6 @@
 -- $1: a process; $2: how many at most. Commands to send, oldest first, without those that stand behind a parked one.
 SELECT o.process, o.instance, o.number, o.piece, o.command_id, o.command_type, o.command, o.correlation_id,
-       o.causation_id, o.parked
+       o.causation_id, o.parked, o.timer
   FROM outbox AS o
  WHERE o.process = $1
    AND o.parked IS NULL

@@ -167,11 +167,28 @@ CREATE TABLE outbox (
     correlation_id uuid    NOT NULL,
     causation_id   uuid    NOT NULL,
     parked         text,
+    timer          text,
     CONSTRAINT outbox_pkey PRIMARY KEY (process, command_id)
 );
 
 CREATE INDEX outbox_order ON outbox (process, number, piece);
 CREATE INDEX outbox_parked ON outbox (process, instance, number, piece) WHERE parked IS NOT NULL;
+CREATE INDEX outbox_timer ON outbox (process, instance, timer) WHERE timer IS NOT NULL;
+
+CREATE TABLE timers (
+    process        text        NOT NULL,
+    instance       text        NOT NULL,
+    key            text        NOT NULL,
+    due_at         timestamptz NOT NULL,
+    command_id     uuid        NOT NULL,
+    command_type   text        NOT NULL,
+    command        jsonb       NOT NULL,
+    correlation_id uuid        NOT NULL,
+    causation_id   uuid        NOT NULL,
+    CONSTRAINT timers_pkey PRIMARY KEY (process, instance, key)
+);
+
+CREATE INDEX timers_due ON timers (process, due_at);
 
 -- What was asked for, written down before it was decided; and what became of it, where that is known.
 CREATE TABLE command_audit (

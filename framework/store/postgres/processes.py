@@ -1,0 +1,113 @@
+"""What processes keep: instances, the commands they have to send, and those they have scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from framework.errors import LeaseLost
+from framework.store.postgres import statements
+from framework.store.postgres.asking import Asking
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, TimerRow
+from framework.store.subscriptions import Lease
+
+
+class ProcessTables(Asking):
+    """`framework.store.protocol.ProcessStore` over tables."""
+
+    def _transaction(self) -> AbstractAsyncContextManager[Any]:
+        raise NotImplementedError
+
+    async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
+        """Return the instances there are among *instances*."""
+        rows = await self._fetch(statements.LOAD_INSTANCES, process, list(instances))
+        return {row["instance"]: InstanceRow(*row) for row in rows}
+
+    async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
+        """Apply *change* and move the slot of *lease* to *position*, all or nothing; raises `LeaseLost`."""
+        process = lease.name
+        async with self._transaction() as connection:
+            # First, since it locks: of two nodes the second waits here, and is told before it has written anything.
+            if not await connection.fetch(statements.ADVANCE_SLOT, *lease, position):
+                raise LeaseLost(*lease)
+            await _apply(connection, process, change)
+            if change.commands:
+                await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
+
+    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first, without those behind a parked one."""
+        return [OutboxRow(*row) for row in await self._fetch(statements.OUTBOX, process, limit)]
+
+    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+        """Put the commands that are due at *until*, or were before, into the outbox; return when the next is due."""
+        await self._fetch(statements.FIRE_TIMERS, process, until, limit)
+        ((due_at,),) = await self._fetch(statements.NEXT_TIMER, process)
+        return due_at if isinstance(due_at, datetime) else None
+
+    async def is_waiting(self, process: str, command_id: UUID) -> bool:
+        """Say whether that command is in the outbox, neither settled nor withdrawn."""
+        return bool(await self._fetch(statements.IS_WAITING, process, command_id))
+
+    async def timers(self, process: str, instances: Collection[str] | None = None) -> Sequence[TimerRow]:
+        """Return what is scheduled and not due yet, of *instances* or of all, earliest first."""
+        rows = await self._fetch(statements.TIMERS, process, None if instances is None else list(instances))
+        return [TimerRow(due_at, OutboxRow(*command)) for due_at, *command in rows]
+
+    async def parked(self, process: str) -> Sequence[OutboxRow]:
+        """Return the parked commands, oldest first."""
+        return [OutboxRow(*row) for row in await self._fetch(statements.PARKED, process)]
+
+    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+        """Remove commands that have had their answer from the outbox."""
+        await self._fetch(statements.SETTLE, process, list(command_ids))
+
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        """Remove a refused command and apply what its process made of it, all or nothing."""
+        async with self._transaction() as connection:
+            stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id])
+            if not stood:
+                return False
+            await _apply(connection, row.process, change)
+            if change.commands:
+                place = row.process, stood[0]["number"], stood[0]["piece"]
+                await connection.execute(statements.MAKE_ROOM, *place, len(change.commands))
+                await connection.execute(statements.TAKE_PLACE, *place, *_columns(change.commands))
+            return True
+
+    async def park(self, row: OutboxRow, reason: str) -> None:
+        """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
+        await self._fetch(statements.PARK, row.process, row.command_id, reason)
+
+
+async def _apply(connection: Any, process: str, change: ProcessChange) -> None:
+    """Apply all of *change* but its commands."""
+    if change.saved:
+        instances, versions, states = zip(*change.saved, strict=True)
+        await connection.execute(statements.SAVE_INSTANCES, process, instances, versions, states)
+    if change.removed:
+        await connection.execute(statements.REMOVE_INSTANCES, process, list(change.removed))
+    withdrawn = [*change.withdrawn, *((row.command.instance, row.command.timer) for row in change.timers)]
+    if withdrawn:
+        of, keys = zip(*withdrawn, strict=True)
+        # In this order: one that comes due meanwhile is gone from the timers, and is found where it went.
+        await connection.execute(statements.WITHDRAW_TIMERS, process, of, keys)
+        await connection.execute(statements.WITHDRAW_COMMANDS, process, of, keys)
+    if change.timers:
+        commands = [row.command for row in change.timers]
+        places = [row.timer for row in commands], [row.due_at for row in change.timers]
+        await connection.execute(statements.SET_TIMERS, process, *_columns(commands), *places)
+
+
+def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
+    """Return *commands* as the arrays that the outbox's statements take."""
+    return (
+        [row.instance for row in commands],
+        [row.command_id for row in commands],
+        [row.command_type for row in commands],
+        [row.command for row in commands],
+        [row.correlation_id for row in commands],
+        [row.causation_id for row in commands],
+    )
