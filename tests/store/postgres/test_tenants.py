@@ -62,10 +62,10 @@ async def test_stores_at_rest_hold_no_task_and_share_a_few_connections(dsn: str)
             await asyncio.gather(*(store.append([write("a", version)]) for store in stores))
         await asyncio.gather(*(store.read_stream("a") for store in stores))
 
-        async def is_at_rest() -> bool:
-            return names() - before <= LISTENER
+        def all_are_at_rest() -> None:
+            assert names() - before <= LISTENER
 
-        await eventually(is_at_rest)
+        await eventually(all_are_at_rest)
         lanes, readers = len(database.lanes._all), database.readers.size
 
     assert lanes == 2
