@@ -9,6 +9,8 @@ from __future__ import annotations
 import click
 
 from framework.cli.db import db
+from framework.cli.parked import parked
+from framework.cli.subscriptions import subscriptions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,3 +19,5 @@ def main() -> None:
 
 
 main.add_command(db)
+main.add_command(subscriptions)
+main.add_command(parked)

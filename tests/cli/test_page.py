@@ -30,6 +30,7 @@ def test_every_option_is_on_the_page() -> None:
         if isinstance(group, click.Group)
         for verb in group.commands.values()
         for parameter in verb.params
+        if isinstance(parameter, click.Option)
         for option in parameter.opts
     }
 
