@@ -46,6 +46,7 @@
     │   ├── HeadHeldTooLong              a caller's transaction kept everyone waiting, and was undone
     │   ├── TransactionEnded             a projector ended the transaction it was lent
     │   ├── AppendRefused                the database took exception to the content; nothing was recorded
+    │   ├── LogTooShort                  a slot of a subscription has come further than the log reaches
     │   ├── SchemaMismatch               the database holds another schema version
     │   ├── LeaseLost                    another process runs this slot of a subscription now
     │   ├── UnknownSubscription          there is none of that name
@@ -451,6 +452,23 @@ class TransactionEnded(StoreError):
         super().__init__(
             f"projector {projector!r} ended the transaction it was lent, and rows of it may stand without their place"
             " in the log: leave COMMIT, ROLLBACK and BEGIN out of project, and fill its tables anew"
+        )
+
+
+class LogTooShort(StoreError):
+    """A slot of a subscription has come further than the log reaches: it is of a later state of the log, or of another.
+
+    It stands still: events that are recorded from now on would take places that it has passed, and be skipped.
+    """
+
+    def __init__(self, name: str, position: int, head: int) -> None:
+        self.name = name
+        self.position = position
+        self.head = head
+        super().__init__(
+            f"{name} has come to position {position}, and the log ends at {head}: an older backup was restored, or a"
+            " standby took over without the last commits; bring those back, or give the handler another name and the"
+            " projector another version, to begin anew"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from framework.errors import ConfigurationError
+from framework.errors import ConfigurationError, LogTooShort
 from framework.handler import StartFrom
 from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
@@ -157,6 +157,7 @@ class SlotRunner:
         # Not only when somebody says so: whoever did may have said it to a run that lost its database.
         self.attend()
         try:
+            await self._check_place()
             await self._deliver(sink, feed)
         except Halted as halt:
             self._halted = halt
@@ -178,6 +179,12 @@ class SlotRunner:
         self._is_asked = True
         if self._feed is not None:
             self._feed.nudge()
+
+    async def _check_place(self) -> None:
+        """Raise `Halted` where the slot has come further than the log reaches."""
+        head = await self._journal.store.head()
+        if self._saved > head:
+            raise Halted(head + 1) from LogTooShort(self._subscription.name, self._saved, head)
 
     async def _deliver(self, sink: SlotSink, feed: Feed) -> None:
         while not self._is_stopping and (page := await feed.next()) is not None:

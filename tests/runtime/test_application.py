@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
@@ -251,6 +255,29 @@ async def test_a_stored_type_nobody_knows_is_named() -> None:
             await app.state(Till, "a")
 
         assert await store.head() == 1
+
+
+@pytest.mark.parametrize("name", ["os.system", "os:system", "mischief", "mischief.Shaken", "mischief:Shaken"])
+async def test_a_stored_type_never_imports_or_calls_what_it_is_called_by(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mischief.py").write_text("class Shaken:\n    def __init__(self, **data): ...\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    called: list[str] = []
+    monkeypatch.setattr(os, "system", called.append)
+    store = MemoryEventStore()
+    strange = NewEvent(uuid4(), name, 1, b'{"command": "true"}', b"{}", uuid4(), uuid4())
+    async with Application(store=store, router=tills()) as app:
+        await store.append([StreamWrite("till-a", 0, [strange])])
+
+        with pytest.raises(UnknownEventType, match=re.escape(repr(name))):
+            await app.state(Till, "a")
+        with pytest.raises(UnknownEventType):
+            async for _ in app.events():
+                pass
+
+    assert not called
+    assert "mischief" not in sys.modules
 
 
 async def test_nothing_is_dispatched_to_an_application_that_is_not_open() -> None:

@@ -95,6 +95,29 @@ async def test_a_slot_that_stands_still_is_a_reason() -> None:
     assert health.reasons == ("slot 0 of Broken: it stands still before position 1: OSError('the printer is on fire')",)
 
 
+async def test_a_slot_that_has_come_further_than_the_log_stands_still_and_says_so() -> None:
+    class Ahead(MemorySubscriptions):
+        """Of a log that was restored from an older backup since."""
+
+        async def position(self, lease: Lease) -> int:
+            del lease
+            return 7
+
+    heard = Heard()
+    store = MemoryEventStore()
+    store.subscriptions = Ahead()
+    async with Application(store=store, router=tills(), handlers=[heard]) as app:
+        await app.dispatch(PutIn("a", 1))
+
+        async def is_told() -> bool:
+            return bool((await app.health()).halted)
+
+        await eventually(is_told)
+        health = await app.health()
+
+    assert any("Heard has come to position 7, and the log ends at " in reason for reason in health.reasons)
+
+
 async def test_every_part_that_has_died_is_named_with_its_cause() -> None:
     class Other(Broken):
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, assert_never
 
-from framework.errors import WrongExpectedVersion
+from framework.errors import StorageUnavailable, WrongExpectedVersion
 from framework.store.postgres import statements
 from framework.store.postgres.asking import Asking
 from framework.store.protocol import Expected
@@ -65,9 +65,13 @@ class StreamList(Asking):
         """Close *stream* for good, and return what is known of it."""
         check_name("a stream", stream)
         check_expected(stream, expected)
-        rows = await self._fetch(statements.DELETE_STREAM, stream, expected)
-        version, is_met = rows[0]
-        info = await self.stream_info(stream) if is_met else None
+        try:
+            rows = await self._fetch(statements.DELETE_STREAM, stream, expected)
+            version, is_met = rows[0]
+            info = await self.stream_info(stream) if is_met else None
+        except StorageUnavailable as error:
+            message = f"{stream} may be deleted or not: delete it again to know, which is answered as the first time"
+            raise StorageUnavailable(f"{message}: {error}") from error
         if info is None:
             wanted = expected if version else Expected.STREAM_EXISTS
             raise WrongExpectedVersion(stream, Expected.describe(wanted), version)

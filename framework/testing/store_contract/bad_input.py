@@ -244,6 +244,15 @@ class BadInputContract(OnAStore):
         assert len(stored[1].data) > 10_000_000
         assert contents_of(stored[1:2]) == contents_of([event])
 
+    async def test_metadata_may_have_ten_megabytes(self, store: EventStore) -> None:
+        event = new_event()._replace(metadata=b'{"text": "%s"}' % (b"0123456789" * 1_000_000))
+
+        await write(store, "s", event)
+
+        stored = await store.read_stream("s")
+        assert len(stored[0].metadata) > 10_000_000
+        assert contents_of(stored) == contents_of([event])
+
     @pytest.mark.parametrize("limit", [0, -1, -(2**70), 2**70])
     async def test_a_page_of_no_size_is_refused(self, store: EventStore, limit: int) -> None:
         await write(store, "s", new_event())

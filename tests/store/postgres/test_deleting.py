@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from framework import PostgresEventStore
-from framework.errors import StreamDeleted, WrongExpectedVersion
-from framework.store.postgres.statements import DELETE_STREAM
+from framework.errors import StorageUnavailable, StreamDeleted, WrongExpectedVersion
+from framework.store.postgres.database import StoreConnection
+from framework.store.postgres.statements import DELETE_STREAM, STREAM_INFO
 from framework.store.postgres.stream_reader import FIRST_LOOK, StreamReader
 from framework.store.protocol import Expected
 from tests.store.postgres.hands import Hands, event, write
@@ -142,3 +143,28 @@ async def test_the_commit_of_a_deletion_is_waited_for_whatever_the_session_says(
         await hands.sql.fetch(DELETE_STREAM, "a", 1)
 
         assert await hands.sql.fetchval("SHOW synchronous_commit") == "on"
+
+
+@pytest.mark.parametrize("answer_to", ["the deletion", "the question after it"])
+async def test_a_deletion_whose_answer_is_lost_is_told_of_and_asked_again_answers_alike(
+    store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch, answer_to: str
+) -> None:
+    lost_at = DELETE_STREAM if answer_to == "the deletion" else STREAM_INFO
+    await store.append([write("a", 0)])
+
+    async def lose(self: StoreConnection, query: str, *arguments: object) -> list[Any]:
+        rows: list[Any] = await asyncpg.Connection.fetch(self, query, *arguments)
+        if query == lost_at:
+            self.terminate()
+            raise asyncpg.ConnectionDoesNotExistError("the connection was cut")
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreConnection, "fetch", lose)
+        with pytest.raises(StorageUnavailable, match="a may be deleted or not: delete it again to know"):
+            await store.delete_stream("a", 1)
+    again = await store.delete_stream("a", 1)
+
+    assert (again.version, again.deleted_at is not None) == (1, True)
+    with pytest.raises(StreamDeleted):
+        await store.read_stream("a")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import uuid4
 
 import pytest
 
 from framework import PostgresEventStore
+from framework.errors import WrongExpectedVersion
 from framework.store.postgres import listener
 from framework.store.postgres.database import Database
-from framework.store.protocol import EventStore
+from framework.store.protocol import EventStore, Receipt, StoredEvent, StreamWrite
 from framework.testing.store_contract import StoreContract
 from tests.store.postgres.hands import listening, write
 from tests.store.postgres.pooler import pgbouncer
@@ -84,3 +85,34 @@ async def test_two_schemas_behind_one_connection_of_a_pooler_are_apart(dsn: str,
             await asyncio.gather(*appends)
 
             assert [await store.head() for store in (one, other)] == [20, 20]
+
+
+async def test_rows_of_a_caller_and_events_are_one_transaction_through_a_pooler(pooler: str, schema: str) -> None:
+    async with PostgresEventStore(Database(pooler, transaction_pooler=True), schema=schema) as store:
+        async with store.transaction() as own:
+            await own.connection.execute(f"CREATE TABLE {schema}.notes (text text)")
+            own.append([write("a", 0)])
+
+        async def note(expected: int) -> None:
+            async with store.transaction() as own:
+                await own.connection.execute(f"INSERT INTO {schema}.notes VALUES ($1)", str(expected))
+                own.append([write("a", expected)])
+
+        await note(1)
+        with pytest.raises(WrongExpectedVersion):
+            await note(7)
+
+        async with store.transaction() as own:
+            notes = await own.connection.fetch(f"SELECT text FROM {schema}.notes")
+        assert [row["text"] for row in notes] == ["1"]
+        assert await store.head() == 2
+
+
+async def test_who_is_beaten_gets_its_turn_through_a_pooler(pooler: str, schema: str) -> None:
+    def decide(found: Mapping[str, Sequence[StoredEvent]]) -> tuple[Sequence[StreamWrite], Sequence[Receipt]]:
+        return [write("a", len(found["a"]))], ()
+
+    async with PostgresEventStore(Database(pooler, transaction_pooler=True), schema=schema) as store:
+        await asyncio.gather(*(store.append_in_turn({"a": 0}, decide) for _ in range(10)))
+
+        assert [event.version for event in await store.read_stream("a")] == list(range(1, 11))
