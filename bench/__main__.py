@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import append, dispatch, large_log, loops, memory, read, report
+from bench import append, dispatch, large_log, loops, memory, read, report, subscriptions
 from bench.harness import Bench, Pace, Result, Row, measure
 from framework import embedded
 from framework.settings import Settings
 
-ROWS: Final[Sequence[Row]] = (*append.ROWS, *read.ROWS, *large_log.ROWS, *dispatch.ROWS, *memory.ROWS)
+ROWS: Final[Sequence[Row]] = (
+    *append.ROWS,
+    *read.ROWS,
+    *large_log.ROWS,
+    *dispatch.ROWS,
+    *subscriptions.ROWS,
+    *memory.ROWS,
+)
 
 SHORT: Final = Pace()
 LONG: Final = Pace(seconds=10, runs=5, warm_up=2)

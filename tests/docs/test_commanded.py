@@ -13,6 +13,7 @@ from tests.docs.naming import ROOT, unknown_tests
 SECTIONS = (
     {"A": 17, "R": 11, "M": 11, "G": 13, "L": 6, "U": 5, "S": 5}
     | {"1.9.": 11, "1.10.1.": 15, "1.10.2.": 18, "1.10.3.": 6, "1.10.4.": 2}
+    | {"H": 15, "P": 10}
     | {"T": 8, "C": 9}
 )
 """How many there are of each."""
