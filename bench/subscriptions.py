@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from itertools import count
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
 from bench import bare, peer, peer_projection
 from bench.bank import AMOUNT, Account, MoneyDeposited, deposit, opening
@@ -90,7 +90,7 @@ class CountingStore(PostgresEventStore):
 
 def named(cls: type[T], name: str) -> type[T]:
     """Return *cls* under a *name* that nothing is stored under yet."""
-    return type(cls.__name__, (cls,), {"name": name})
+    return cast("type[T]", type(cls.__name__, (cls,), {"name": name}))
 
 
 @asynccontextmanager
