@@ -23,6 +23,10 @@ _ESCAPES: Final = re.compile(
 )
 
 
+_SMALL: Final = re.compile(rb"(?:^|[\s:,\[])-?[0-9][0-9.]*[eE]-")
+"""How a number with a negative exponent begins; seldom a text, while many a UUID has `e-` in it."""
+
+
 def fault_at_a_glance(document: bytes) -> str | None:
     """Return why no database takes *document*, as far as that shows without reading it; None if it does not.
 
@@ -41,7 +45,7 @@ def fault_of(document: bytes) -> str | None:
     """Return why no database takes *document*, for a store that has none to ask; None if it would be taken."""
     if document == b"{}":
         return None
-    if len(document) > MOST_DECIMALS or b"e-" in document or b"E-" in document or not _is_plain(document):
+    if len(document) > MOST_DECIMALS or _has_small(document) or not _is_plain(document):
         try:
             json.loads(document.decode(), parse_int=_number, parse_float=_number, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
@@ -52,6 +56,11 @@ def fault_of(document: bytes) -> str | None:
 def is_same_json(one: bytes, other: bytes) -> bool:
     """Return whether two documents say the same."""
     return one == other or _is_same_value(_value(one), _value(other))
+
+
+def _has_small(document: bytes) -> bool:
+    """Return whether there may be a number with a negative exponent in *document*."""
+    return (b"e-" in document or b"E-" in document) and _SMALL.search(document) is not None
 
 
 def _is_plain(document: bytes) -> bool:

@@ -30,6 +30,7 @@ def test_ids_rise_and_none_is_given_twice() -> None:
     assert len({id_.int & RANDOM for id_ in ids}) == 5_000
     assert {id_.version for id_ in ids} == {7}
     assert {id_.variant for id_ in ids} == {RFC_4122}
+    assert [UUID(str(id_)) for id_ in ids] == ids
 
 
 def test_a_forked_process_makes_ids_of_its_own() -> None:
