@@ -277,9 +277,9 @@ async def test_a_node_that_is_killed_under_load_loses_nothing(shop: Shop, chance
     await shop.check(repeats=True)
 
 
-@pytest.mark.parametrize("amount", [STOPS_HANDLER, STOPS_PROJECTOR])
+@pytest.mark.parametrize(("amount", "who"), [(STOPS_HANDLER, "Printer"), (STOPS_PROJECTOR, "Takings")])
 async def test_a_node_stopped_in_mid_batch_is_replaced_and_writes_nothing_when_it_goes_on(
-    shop: Shop, amount: int
+    shop: Shop, amount: int, who: str
 ) -> None:
     stops = {node: node.said("stops") for node in shop.nodes}
     async with shop.under_load():
@@ -287,12 +287,12 @@ async def test_a_node_stopped_in_mid_batch_is_replaced_and_writes_nothing_when_i
         stopped = await one_that_stops(shop, stops)
         await shop.put_in("5", 1)
     await shop.check(repeats=True)  # without it
-    before = stopped.said("refused")
+    before = stopped.said(f"refused {who}")
 
     stopped.signal(signal.SIGCONT)
 
     # The handler finishes the effect it was at, late; then both are told that the slot is not their own any more.
-    await eventually(lambda: stopped.said("refused") > before, SOON)
+    await eventually(lambda: stopped.said(f"refused {who}") > before, SOON)
     await shop.put_in("5", 1)
     assert await shop.check(repeats=True) <= 1
 
