@@ -56,6 +56,8 @@ NODE_BURIED: Final = "node_buried"
 """A process has said nothing for too long, and its slots are free (warning): node, label."""
 NODE_REBORN: Final = "node_reborn"
 """This process was taken for dead: it has lost its slots, and takes part again under another name (error): node."""
+REPORTS_LOST: Final = "reports_lost"
+"""This process could not write down how its slots are; it will before long (warning): error."""
 ACTOR_FAILED: Final = "actor_failed"
 """An aggregate's actor met an error of the framework's own; it starts anew from the log (error): stream."""
 SNAPSHOT_TAKEN: Final = "snapshot_taken"
@@ -81,6 +83,9 @@ APPEND_SPAN: Final = "append"
 REHYDRATE_SPAN: Final = "rehydrate"
 """A state folded from the log; below the first of the commands that wait for it, and linked to the others."""
 
+BATCH_SPAN: Final = "batch {handler}"
+"""Events that a slot of a handler, projector or process is given together, with every attempt at those that fail."""
+
 
 # What spans and metrics bear -----------------------------------------------------------------------
 
@@ -92,6 +97,12 @@ CORRELATION_ID: Final = "framework.correlation_id"
 """What all that follows from one first command has in common."""
 CAUSATION_ID: Final = "framework.causation_id"
 """What caused a command, if something did."""
+HANDLER: Final = "framework.handler"
+"""The name of a subscription: that of a handler or a process, or of a projector and its version."""
+SLOT: Final = "framework.slot"
+"""The number of one of its slots."""
+LOG: Final = "framework.log"
+"""What the log is called: its schema."""
 AGGREGATE: Final = "framework.aggregate"
 """The name of an aggregate's class."""
 STREAM: Final = "framework.stream"
@@ -133,6 +144,13 @@ CONFLICTS: Final = Metric("framework.conflicts", "{conflict}", "Times that anoth
 REHYDRATE_DURATION: Final = Metric("framework.rehydrate.duration", "s", "States folded from the log")
 REHYDRATE_EVENTS: Final = Metric("framework.rehydrate.events", "{event}", "Events folded into one of them")
 ACTORS_LIVE: Final = Metric("framework.actors.live", "{actor}", "Aggregates in memory")
+BATCH_DURATION: Final = Metric("framework.batch.duration", "s", "Events given to a slot together, until they are done")
+BATCH_EVENTS: Final = Metric("framework.batch.events", "{event}", "Events given to a slot together")
+EVENTS_BEHIND: Final = Metric("framework.lag.events", "{event}", "Events that a slot which runs here has not come to")
+SECONDS_BEHIND: Final = Metric("framework.lag.time", "s", "How long the first of them has been there")
+SLOT_RATE: Final = Metric("framework.slot.rate", "{event}/s", "Events that a slot which runs here handles in a second")
+SLOT_HALTS: Final = Metric("framework.slot.halted", "1", "Whether a slot which runs here stands still before an event")
+PARKED_KEYS: Final = Metric("framework.slot.parked_keys", "{key}", "Keys that a slot which runs here holds back")
 
 
 # Logs ----------------------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
+from weakref import ref
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context as SpanContext
-from opentelemetry.metrics import Histogram, Meter, MeterProvider
+from opentelemetry.metrics import Histogram, Meter, MeterProvider, Observation
 from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 
 from framework.errors import CommandRejected, ReceiptTaken, WrongExpectedVersion
@@ -21,6 +22,9 @@ from framework.observe import (
     APPEND_DURATION,
     APPEND_EVENTS,
     APPEND_SPAN,
+    BATCH_DURATION,
+    BATCH_EVENTS,
+    BATCH_SPAN,
     CAUSATION_ID,
     COMMAND_ID,
     COMMAND_TYPE,
@@ -31,8 +35,12 @@ from framework.observe import (
     DISPATCH_SPAN,
     ERROR_TYPE,
     EVENTS,
+    EVENTS_BEHIND,
+    HANDLER,
+    LOG,
     MAILBOX_WAIT,
     OUTCOME,
+    PARKED_KEYS,
     POSITION,
     REFUSAL,
     REHYDRATE_DURATION,
@@ -40,16 +48,30 @@ from framework.observe import (
     REHYDRATE_SPAN,
     ROUND_COMMANDS,
     SCOPE,
+    SECONDS_BEHIND,
+    SLOT,
+    SLOT_HALTS,
+    SLOT_RATE,
     STREAM,
     VERSION,
     Metric,
 )
 from framework.runtime.watch import UNWATCHED, Caller, Watch
+from framework.store.subscriptions import SlotLag
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Where the buckets of durations end: those of OpenTelemetry are meant for milliseconds, and begin at five seconds."""
 NUMBERS: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
 """Where those of numbers end."""
+
+LAG: Final[Mapping[Metric, Callable[[SlotLag], float]]] = {
+    EVENTS_BEHIND: lambda slot: slot.events_behind,
+    SECONDS_BEHIND: lambda slot: slot.seconds_behind,
+    SLOT_RATE: lambda slot: slot.rate,
+    SLOT_HALTS: lambda slot: slot.state == "halted",
+    PARKED_KEYS: lambda slot: slot.parked_keys,
+}
+"""What is told of each slot."""
 
 Attributes = Mapping[str, str]
 
@@ -78,6 +100,12 @@ class Telemetry(Watch):
         self._conflicts = meter.create_counter(*CONFLICTS)
         # Not an observable one: what it calls it never lets go of, and applications come and go.
         self._actors_live = meter.create_up_down_counter(*ACTORS_LIVE)
+        self._batch_duration = _histogram(meter, BATCH_DURATION)
+        self._batch_events = _histogram(meter, BATCH_EVENTS)
+        self._lag: dict[str, Sequence[SlotLag]] = {}
+        """By the names of the logs that are open."""
+        for metric, value in LAG.items():
+            meter.create_observable_gauge(metric.name, [_observing(self, value)], metric.unit, metric.description)
 
     def opened(self) -> Watch:
         """Return this, or nobody where no provider is there: one that does nothing takes its time, too."""
@@ -167,6 +195,36 @@ class Telemetry(Watch):
         for caller in callers:
             self._mailbox_wait.record(now - caller.asked_at, bearing)
 
+    @property
+    def wants_lag(self) -> bool:
+        """Whether to be told how far slots are behind: yes."""
+        return True
+
+    def lagging(self, log: str, slots: Sequence[SlotLag]) -> None:
+        """Keep it for when the metrics are collected."""
+        if slots:
+            self._lag[log] = slots
+        else:
+            self._lag.pop(log, None)
+
+    def observed(self, value: Callable[[SlotLag], float]) -> Iterator[Observation]:
+        """Return *value* of all slots that run here."""
+        for log, slots in list(self._lag.items()):
+            for slot in slots:
+                yield Observation(value(slot), {LOG: log, HANDLER: slot.name, SLOT: slot.slot})
+
+    @contextmanager
+    def delivering(self, handler: str, slot: int, events: int) -> Generator[None, None, None]:
+        """Make a span that the dispatches of the handler are below, and measure how long it takes."""
+        began = _now()
+        bearing = {HANDLER: handler}
+        try:
+            with self._span(BATCH_SPAN.format(handler=handler), {**bearing, SLOT: slot, EVENTS: events}):
+                yield
+        finally:
+            self._batch_duration.record(_now() - began, bearing)
+            self._batch_events.record(events, bearing)
+
     def conflicted(self, aggregate: type) -> None:
         """Count the conflict."""
         self._conflicts.add(1, {AGGREGATE: aggregate.__name__})
@@ -220,6 +278,18 @@ def _does_nothing(provider: object) -> bool:
 def _histogram(meter: Meter, metric: Metric) -> Histogram:
     boundaries = SECONDS if metric.unit == "s" else NUMBERS
     return meter.create_histogram(*metric, explicit_bucket_boundaries_advisory=boundaries)
+
+
+def _observing(telemetry: Telemetry, value: Callable[[SlotLag], float]) -> Callable[[object], Iterable[Observation]]:
+    """Return what a meter calls, which never lets go of it: it does not hold *telemetry*."""
+    held = ref(telemetry)
+
+    def observe(options: object) -> Iterable[Observation]:
+        del options
+        there = held()
+        return () if there is None else tuple(there.observed(value))
+
+    return observe
 
 
 def _identity(context: CommandContext) -> Attributes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from framework.cli.db import db
+from framework.cli.lag import lag
 from framework.cli.parked import parked
 from framework.cli.subscriptions import subscriptions
 
@@ -19,5 +20,6 @@ def main() -> None:
 
 
 main.add_command(db)
+subscriptions.add_command(lag)
 main.add_command(subscriptions)
 main.add_command(parked)

@@ -27,7 +27,7 @@ async def controlled(store: Target) -> AsyncGenerator[tuple[Control, Sequence[Su
 
 @click.group()
 def subscriptions() -> None:
-    """List, pause, resume, begin anew and delete what reads the log."""
+    """List, look at, pause, resume, begin anew and delete what reads the log."""
 
 
 @subscriptions.command("list")

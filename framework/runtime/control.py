@@ -9,7 +9,7 @@ from framework.errors import InvalidRequest, UnknownHandler, UnknownSubscription
 from framework.handler import StartFrom
 from framework.read_models import ReadModel
 from framework.store.protocol import EventStore
-from framework.store.subscriptions import DISCARD, RETRY, ParkedEvent, SlotState, SubscriptionState
+from framework.store.subscriptions import DISCARD, RETRY, ParkedEvent, SlotLag, SlotState, SubscriptionState
 from framework.subscription.checks import check_start
 from framework.subscription.start import start_position
 
@@ -76,6 +76,10 @@ class Control:
     async def slots(self) -> Sequence[SlotState]:
         """Return how far each slot of the application's handlers has come, and who runs it."""
         return await self._store.slots(list(self._names.values()))
+
+    async def lag(self) -> Sequence[SlotLag]:
+        """Return how far each slot is behind the log and why, by name and number, whoever runs it or has run it."""
+        return await self._store.lag()
 
     async def parked(self, handler: type | str | None = None) -> Sequence[ParkedEvent]:
         """Return the events that *handler*, or anybody, has set aside, in the order of the log for each."""

@@ -27,6 +27,7 @@ from framework.runtime.health import Health
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.progress import Place, Progress
 from framework.runtime.repeats import Repeats
+from framework.runtime.reports import Reports
 from framework.runtime.requests import Preparation
 from framework.runtime.rounds import Means
 from framework.runtime.snapshots import Snapshots
@@ -92,6 +93,7 @@ class Engine:
             self._run_slot,
             self.supervisor,
         )
+        self._reports = Reports(wiring.journal.store, self.supervisor, wiring.watch)
         self._relays: list[Relay] = []
         self._relaying: list[asyncio.Task[None]] = []
         self._feeds: set[Feed] = set()
@@ -123,6 +125,7 @@ class Engine:
             start = await start_position(subscription.name, subscription.start_from, store)
             await store.subscriptions.define(subscription.definition, start=start)
         if self._subscriptions:
+            self._reports.begin()
             await self._leases.join()
         for process, sink in self._processes:
             relay = Relay(process, store, sink.bell, self._send, wiring.defaults.handler_retry, wiring.clock)
@@ -145,6 +148,7 @@ class Engine:
             await self._actors.stop(max(deadline - loop.time(), 0))
             await self._leases.leave(max(deadline - loop.time(), 0))
         finally:
+            self._reports.close()
             try:
                 await self.supervisor.end()
             finally:
@@ -281,7 +285,11 @@ class Engine:
         wiring, name = self._wiring, hold.lease.name
         subscription = next(each for each in self._subscriptions.values() if each.name == name)
         heard = self._progress[name].heard
-        return SlotRunner(subscription, hold, wiring.journal, self._tail, heard)
+        runner = SlotRunner(
+            subscription, hold, wiring.journal, self._tail, heard, self._reports.changed, wiring.watch.delivering
+        )
+        self._reports.add(runner)
+        return runner
 
     async def _forget_receipts(self) -> None:
         """Forget the answers of commands that are older than they are kept."""

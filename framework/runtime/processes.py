@@ -187,9 +187,9 @@ class ProcessSlot:
         self._hold = hold
 
     @property
-    def sets_aside(self) -> bool:
-        """False: events of processes are not parked, their commands are."""
-        return False
+    def parked_keys(self) -> int:
+        """None: events of processes are not parked, their commands are."""
+        return 0
 
     async def deliver(self, items: Sequence[Item], *, position: int) -> None:
         """Apply *items* and move to *position*, at once if all goes well."""

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Final, Protocol
 
 from framework.middleware import CommandContext, Middleware
+from framework.store.subscriptions import SlotLag
 
 
 class Caller(Protocol):
@@ -40,6 +41,19 @@ class Watch:
     def layers(self) -> Sequence[Middleware]:
         """Return what is to lie around every dispatch, outside of all middleware."""
         return ()
+
+    @property
+    def wants_lag(self) -> bool:
+        """Whether to be told how far the slots that run here are behind."""
+        return False
+
+    def lagging(self, log: str, slots: Sequence[SlotLag]) -> None:
+        """Hear how far the slots are behind that run here, of the log that is called so: all of them each time."""
+
+    def delivering(self, handler: str, slot: int, events: int) -> AbstractContextManager[object]:
+        """Watch so many events be brought to a slot of *handler*, with all attempts. What ends it leaves the block."""
+        del handler, slot, events
+        return _UNWATCHED
 
     def deciding(
         self, stream: str, order: CommandContext, first_version: int, events: Sequence[object]

@@ -231,6 +231,15 @@ class EventLog(Protocol):
         """
         ...
 
+    @property
+    def woken_by(self) -> str | None:
+        """How it was last heard that the log has grown; None while it has not.
+
+        `append` of this process, `notification` of another one, `reconnect` where notifications had been cut off, or
+        `poll` where none came.
+        """
+        ...
+
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
         ...

@@ -108,6 +108,51 @@ class SubscriptionState:
         return any(slot.held_at == 0 for slot in self.slots)
 
 
+class Report(NamedTuple):
+    """What the owner of a slot says of it, now and then."""
+
+    lease: Lease
+    state: str
+    """`running`, `retrying` while an event is tried again, or `halted` before one."""
+    error: str | None
+    """What that event ended in."""
+    parked_keys: int
+    """How many keys are held back."""
+    rate: float
+    """Events handled in a second, lately."""
+    woken_by: str | None
+    """How its process last heard that the log has grown; see `EventLog.woken_by`."""
+
+
+class SlotLag(NamedTuple):
+    """How far a slot is behind, and why."""
+
+    name: str
+    """The subscription's."""
+    slot: int
+    position: int
+    """Everything up to here is durably handled, or nothing that it wants: written at once, or within two seconds."""
+    head: int
+    """The last position of the log."""
+    events_behind: int
+    """Events of the log that it has not come to, whether it wants them or not."""
+    seconds_behind: float
+    """How long the first of them has been there; 0 for none."""
+    rate: float
+    """Events handled in a second, lately."""
+    owner: str | None
+    """The process that runs it, as people call it; None where none does which lives."""
+    state: str
+    """`running`, `retrying`, `halted`; `paused` where somebody wanted that, `unowned` where nobody runs it."""
+    error: str | None
+    """What an event ended in that is tried again or halted at."""
+    parked_keys: int
+    woken_by: str | None
+    """How its process last heard that the log has grown; see `EventLog.woken_by`."""
+    reported_at: datetime | None
+    """When its owner last had something new to say of it; None where none ever had."""
+
+
 class ParkedEvent(NamedTuple):
     """An event that a subscription has set aside: it failed, or one of its key before it did."""
 
@@ -261,6 +306,14 @@ class Subscriptions(Protocol):
 
         Raises `UnknownSubscription`, or `SubscriptionInUse` while a process that lives runs it.
         """
+        ...
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Write down what the owners of slots say of them; what one says who has lost his slot is passed over."""
+        ...
+
+    async def lag(self, names: Collection[str] | None = None) -> Sequence[SlotLag]:
+        """Return how far the slots of the subscriptions *names*, or of all, are behind, by name and number."""
         ...
 
 

@@ -24,6 +24,11 @@ class Aside:
         """Whether nothing is set aside."""
         return not self._held_back
 
+    @property
+    def keys(self) -> int:
+        """How many keys are held back."""
+        return len(self._held_back)
+
     def holds_back(self, item: Item) -> bool:
         """Say whether an earlier event of the key of *item* is parked; raises `Halted` where its key cannot be told."""
         return bool(self._held_back) and self._key(item) in self._held_back

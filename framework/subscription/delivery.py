@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 import attrs
@@ -16,7 +16,7 @@ from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Kind
+from framework.store.subscriptions import Definition, Kind, Lease, Report
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.start import start_as_text
@@ -35,8 +35,8 @@ class SlotSink(Protocol):
         ...
 
     @property
-    def sets_aside(self) -> bool:
-        """Whether there are parked events."""
+    def parked_keys(self) -> int:
+        """How many keys are held back, since an event of theirs is parked."""
         ...
 
     async def deliver(self, items: Sequence[Item], *, position: int) -> None:
@@ -123,14 +123,28 @@ class SlotRunner:
         journal: Journal,
         tail: Tail,
         progressed: Callable[[int, int, bool], None],
+        changed: Callable[[], None],
+        delivering: Callable[[str, int, int], AbstractContextManager[object]],
     ) -> None:
-        """*progressed* is told the slot, where it has come to, and whether events are parked."""
+        """Run the slot of *hold*.
+
+        *progressed* is told the slot, where it has come to, and whether events are parked; *changed* when there is
+        something new to `report`; *delivering* lies around what is delivered: the handler, the slot, how many events.
+        """
         self._subscription = subscription
         self._hold = hold
         self._journal = journal
         self._tail = tail
         self._progressed = progressed
+        self._changed = changed
+        self._delivering = delivering
+        self._sink: SlotSink | None = None
+        """While it runs."""
         self._saved = 0
+        self._looked_to = 0
+        self._handled = 0
+        """Events since the last report."""
+        self._reported_at = asyncio.get_running_loop().time()
         self._halted: Halted | None = None
         self._barrier: Halted | None = None
         """What it will halt at, once all before it is done."""
@@ -140,6 +154,22 @@ class SlotRunner:
         self._feed: Feed | None = None
 
     @property
+    def lease(self) -> Lease:
+        """By which it runs."""
+        return self._hold.lease
+
+    def report(self, woken_by: str | None) -> Report | None:
+        """Return how it is, counting events from the last time on; None where it has come to its end."""
+        if self._sink is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        rate = round(self._handled / max(now - self._reported_at, 0.001), 1)
+        self._handled, self._reported_at = 0, now
+        error = self.trouble or self._hold.failing
+        state = "halted" if self._halted else "retrying" if error else "running"
+        return Report(self.lease, state, error, self._sink.parked_keys, rate, woken_by)
+
+    @property
     def trouble(self) -> str | None:
         """Why it stands still, if it does."""
         return None if self._halted is None else f"{self._halted}: {self._halted.__cause__!r}"
@@ -147,9 +177,10 @@ class SlotRunner:
     async def run(self) -> None:
         """Deliver until stopped, with the batch in hand done and its progress written; raises `LeaseLost`."""
         subscription, slot = self._subscription, self._hold.lease.slot
-        sink = await subscription.sink.take_over(self._hold, subscription)
-        self._saved = sink.position
-        self._progressed(slot, self._saved, sink.sets_aside)
+        sink = self._sink = await subscription.sink.take_over(self._hold, subscription)
+        self._saved = self._looked_to = sink.position
+        self._progressed(slot, self._saved, bool(sink.parked_keys))
+        self._changed()
         feed = self._feed = Feed(
             self._journal, self._tail, subscription.selection, after=self._saved, page=subscription.batch
         )
@@ -163,8 +194,10 @@ class SlotRunner:
             self._halted = halt
             error = repr(halt.__cause__)
             log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
+            self._changed()
             await self._hold.given_up.wait()
         finally:
+            self._sink = None
             feed.end()
 
     def stop(self) -> None:
@@ -190,22 +223,31 @@ class SlotRunner:
         while not self._is_stopping and (page := await feed.next()) is not None:
             self._hold.check()
             is_asked, self._is_asked = self._is_asked, False
+            parked_keys = sink.parked_keys
             if is_asked:
                 await sink.attend()
             items, position = self._mine(page)
             if items and self._subscription.batch_within_s:
                 position = await self._fill(items, feed, position)
+            has_news, self._looked_to = position > self._looked_to, position
+            if has_news:
+                self._changed()
             await self._take(sink, items, position, is_asked=is_asked)
             if self._barrier is not None:
                 raise self._barrier
-            self._progressed(self._hold.lease.slot, position, sink.sets_aside)
+            self._progressed(self._hold.lease.slot, position, bool(sink.parked_keys))
+            if has_news or sink.parked_keys != parked_keys:
+                self._changed()
 
     async def _take(self, sink: SlotSink, items: Sequence[Item], position: int, *, is_asked: bool) -> None:
         # Passing over events that nobody wants costs no write, until they are many, or somebody would know.
         passed = position - self._saved
         if items or passed >= SAVE_IDLE_EVERY or (is_asked and passed > 0):
-            await sink.deliver(items, position=position)
+            with self._delivering(self._subscription.name, self._hold.lease.slot, len(items)):
+                await sink.deliver(items, position=position)
             self._saved = position
+            self._hold.failing = None
+            self._handled += len(items)
 
     async def _fill(self, items: list[Item], feed: Feed, position: int) -> int:
         """Add to *items* until they are a batch, its time is over, or the slot is let go; return how far was looked."""

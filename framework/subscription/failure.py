@@ -87,6 +87,7 @@ class Policy:
                 error=repr(error),
                 wait_s=wait_s,
             )
+            hold.failing = f"{type(error).__name__}: {error}"
             await hold.pause(wait_s)
         return None
 

@@ -30,6 +30,8 @@ class Hold:
     is_lost: bool = False
     given_up: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set when the slot is to be let go after what is in hand."""
+    failing: str | None = None
+    """What an event has ended in that is tried again."""
 
     @property
     def is_ours(self) -> bool:

@@ -83,9 +83,9 @@ class SteppingSlot:
         return self._ground.position
 
     @property
-    def sets_aside(self) -> bool:
-        """Whether there are parked events."""
-        return not self._aside.is_empty
+    def parked_keys(self) -> int:
+        """How many keys are held back."""
+        return self._aside.keys
 
     async def deliver(self, items: Sequence[Item], *, position: int) -> None:
         """Have *items* take effect and move to *position*; raises `LeaseLost`, or `Halted` with all before it done."""

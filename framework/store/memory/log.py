@@ -163,6 +163,11 @@ class MemoryLog:
                 self._waiters.discard(waiter)
         return len(self._log)
 
+    @property
+    def woken_by(self) -> str | None:
+        """How it was last heard that the log has grown."""
+        return "append" if self._log else None
+
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
         found = (self._receipts.get(command_id.int) for command_id in command_ids)

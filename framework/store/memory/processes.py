@@ -8,16 +8,17 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
+from framework.clock import Clock
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, TimerRow
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, StoredEvent, TimerRow
 from framework.store.subscriptions import Lease
 
 
 class MemoryProcesses:
     """`ProcessStore` over dictionaries."""
 
-    def __init__(self) -> None:
-        self.subscriptions = MemorySubscriptions()
+    def __init__(self, log: Sequence[StoredEvent], clock: Clock) -> None:
+        self.subscriptions = MemorySubscriptions(log, clock)
         self._instances: defaultdict[str, dict[str, InstanceRow]] = defaultdict(dict)
         self._outboxes: defaultdict[str, dict[UUID, OutboxRow]] = defaultdict(dict)
         """Each in the order of sending."""

@@ -24,7 +24,7 @@ class MemoryEventStore(MemoryStreams, MemoryProcesses, MemoryAudit):
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         MemoryStreams.__init__(self, clock)
-        MemoryProcesses.__init__(self)
+        MemoryProcesses.__init__(self, self._log, clock)
         MemoryAudit.__init__(self, clock)
         # Not from the given clock: a manual one would give every log of every test the same name.
         self._log_id = SYSTEM_CLOCK.new_id()

@@ -6,14 +6,18 @@ behind: who joins, leaves, or gives back is known at once, and all are told.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from itertools import count
 from uuid import UUID
 
 import attrs
 
-from framework.clock import SYSTEM_CLOCK
+from framework.clock import SYSTEM_CLOCK, Clock
 from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
+from framework.store.protocol import StoredEvent
 from framework.store.subscriptions import (
     Definition,
     Lease,
@@ -21,11 +25,16 @@ from framework.store.subscriptions import (
     Member,
     Membership,
     ParkedEvent,
+    Report,
     Share,
+    SlotLag,
     SlotState,
     SubscriptionState,
     fair_share,
 )
+
+OWNER = f"{socket.gethostname()}:{os.getpid()}"
+"""What people call this process."""
 
 
 @attrs.frozen(eq=False)
@@ -51,6 +60,8 @@ class _Slot:
     fence: int
     owner: UUID | None = None
     held_at: int | None = None
+    report: Report | None = None
+    reported_at: datetime | None = None
 
     @property
     def is_held(self) -> bool:
@@ -61,7 +72,10 @@ class _Slot:
 class MemorySubscriptions:
     """Definitions, progress and leases that last as long as the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Sequence[StoredEvent] = (), clock: Clock = SYSTEM_CLOCK) -> None:
+        """*log* is what they are behind."""
+        self._log = log
+        self._clock = clock
         self._definitions: dict[str, Definition] = {}
         self._slots: dict[tuple[str, int], _Slot] = {}
         self._parts: dict[UUID, _Part] = {}
@@ -206,6 +220,40 @@ class MemorySubscriptions:
 
     def _unpark(self, name: str) -> None:
         self._parked = {key: event for key, event in self._parked.items() if key[0] != name}
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Write down what the owners of slots say of them; what one says who has lost his slot is passed over."""
+        for report in reports:
+            slot = self._slots.get(report.lease[:2])
+            if slot is not None and slot.fence == report.lease.fence:
+                slot.report, slot.reported_at = report, self._clock.now()
+
+    async def lag(self, names: Collection[str] | None = None) -> Sequence[SlotLag]:
+        """Return how far the slots of the subscriptions *names*, or of all, are behind, by name and number."""
+        return [
+            self._lag_of(name, number, slot)
+            for (name, number), slot in sorted(self._slots.items(), key=lambda item: item[0])
+            if names is None or name in names
+        ]
+
+    def _lag_of(self, name: str, number: int, slot: _Slot) -> SlotLag:
+        report, is_owned = slot.report, slot.owner in self._parts
+        missing = self._log[slot.position : slot.position + 1]
+        return SlotLag(
+            name,
+            number,
+            slot.position,
+            len(self._log),
+            len(self._log) - slot.position,
+            max((self._clock.now() - missing[0].recorded_at).total_seconds(), 0.0) if missing else 0.0,
+            report.rate if report else 0.0,
+            OWNER if is_owned else None,
+            "paused" if slot.is_held else "unowned" if not is_owned else report.state if report else "running",
+            report.error if report else None,
+            report.parked_keys if report else 0,
+            report.woken_by if report else None,
+            slot.reported_at,
+        )
 
     def _held(self, lease: Lease) -> _Slot:
         slot = self._slots.get((lease.name, lease.slot))

@@ -61,19 +61,22 @@ class Head:
         self._listener = listener
         self._waiters: set[asyncio.Future[None]] = set()
         self._is_closed = False
+        self.woken_by: str | None = None
+        """How it was last heard that the log has grown; see `EventLog.woken_by`."""
 
     @property
     def is_waited_for(self) -> bool:
         """Whether anybody waits for it to move."""
         return bool(self._waiters)
 
-    def heard(self, position: int) -> None:
+    def heard(self, position: int, by: str = "append") -> None:
         """Note that the log reaches at least to *position*, and wake who waits."""
         if position > self.position:
             self.position = position
+            self.woken_by = by
             self._wake()
 
-    def found(self, position: int, before: int) -> None:
+    def found(self, position: int, before: int, by: str) -> None:
         """Note that the log was seen to reach to *position*, by a look begun when it was known to reach to *before*.
 
         It may be less: a standby takes over without the last commits, and who waits beyond them must wait.
@@ -81,6 +84,7 @@ class Head:
         if self.position == before:
             self.position = position
         if position > before:
+            self.woken_by = by
             self._wake()
 
     def told(self, news: str) -> None:
@@ -229,7 +233,7 @@ class Listener:
                         listened.add(name)
                 # First listen, then look: what is appended in between is seen by one or the other.
                 heads = {head for head in self._all() if head.channel in listened}
-                await self._look_at(heads - looked_at)
+                await self._look_at(heads - looked_at, "reconnect")
                 looked_at = heads
                 self.is_listening = True
                 if not await _is_set(self._others, within_s=PING_SECONDS):
@@ -255,7 +259,8 @@ class Listener:
                     head
                     for head in self._all()
                     if head.is_waited_for and before.get(head, head.position) == head.position
-                ]
+                ],
+                "poll",
             )
 
     async def _check(self) -> None:
@@ -264,12 +269,12 @@ class Listener:
             self._has_hints.clear()
             heads = [head for head in self._hinted if head.is_waited_for]
             self._hinted.difference_update(heads)
-            await self._look_at(heads)
+            await self._look_at(heads, "notification")
 
-    async def _look_at(self, heads: Collection[Head]) -> None:
+    async def _look_at(self, heads: Collection[Head], why: str) -> None:
         """Look at *heads* in one statement; one whose tables are gone does not hide the others."""
         try:
-            await self._read(heads)
+            await self._read(heads, why)
         except FrameworkError as error:
             log.warning(LISTENER_LOST, error=describe(error))
         except asyncpg.PostgresError as error:
@@ -277,9 +282,9 @@ class Listener:
                 log.warning(LISTENER_LOST, error=describe(error))
                 return
             for head in heads:
-                await self._look_at([head])
+                await self._look_at([head], why)
 
-    async def _read(self, heads: Collection[Head]) -> None:
+    async def _read(self, heads: Collection[Head], why: str) -> None:
         if not heads:
             return
         ordered = [(head, head.position) for head in heads]
@@ -288,7 +293,7 @@ class Listener:
             rows: list[tuple[int, int]] = await connection.fetch(" UNION ALL ".join(each))
         for number, position in rows:
             head, before = ordered[number]
-            head.found(position, before)
+            head.found(position, before, why)
 
     async def _tell(self) -> None:
         while True:

@@ -242,6 +242,11 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, ProcessTables, Audi
         """Return the head once it is known to lie above *position*."""
         return await self._known_head.wait_beyond(position)
 
+    @property
+    def woken_by(self) -> str | None:
+        """How it was last heard that the log has grown."""
+        return self._known_head.woken_by
+
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
         rows = await self._fetch(statements.RECEIPTS, list(command_ids))

@@ -18,6 +18,8 @@ from framework.store.subscriptions import (
     Member,
     Membership,
     ParkedEvent,
+    Report,
+    SlotLag,
     SlotState,
     SubscriptionState,
 )
@@ -147,6 +149,18 @@ class PostgresSubscriptions:
         if not await self._fetch(statement, name, *arguments):
             raise UnknownSubscription(name, [row["name"] for row in await self._fetch(statements.SUBSCRIPTIONS)])
         await self._tell()
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Write down what the owners of slots say of them."""
+        leases = [report.lease for report in reports]
+        columns = zip(*[report[1:] for report in reports], strict=True)
+        if reports:
+            await self._fetch(statements.REPORT, *_columns(leases), *map(list, columns))
+
+    async def lag(self, names: Collection[str] | None = None) -> Sequence[SlotLag]:
+        """Return how far the slots of the subscriptions *names*, or of all, are behind, by name and number."""
+        rows = await self._fetch(statements.LAG, None if names is None else list(names))
+        return [SlotLag(*row) for row in rows]
 
     async def _tell(self) -> None:
         await self._fetch(statements.NOTIFY, [channel(self._schema)], [SLOTS_FREED])

@@ -10,16 +10,18 @@ import pytest
 from framework.clock import now
 from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
 from framework.store.protocol import EventStore
-from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent
+from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent, Report
 from framework.testing.store_contract.parts import (
     PATIENCE_S,
     OnAStore,
     Worker,
     define,
+    new_events,
     outcomes,
     position_of,
     take,
     working,
+    write,
 )
 
 
@@ -139,6 +141,45 @@ class SubscriptionContract(OnAStore):
             assert await store.subscriptions.running() == [
                 Definition(name, ("opened", "closed"), 2, "stream") for name in ("one", "two")
             ]
+
+    async def test_what_its_owner_says_of_a_slot_is_read_with_how_far_it_is_behind(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        async with working(store, "one") as worker:
+            lease = worker.held[0]
+            await write(store, "s", *new_events(3))
+            await store.subscriptions.advance(lease, 1)
+
+            await store.subscriptions.report([Report(lease, "retrying", "paper jam", 2, 1.5, "poll")])
+            first, second = await store.subscriptions.lag(["one"])
+
+        assert first[:5] == ("one", 0, 1, 3, 2)
+        assert 0 <= first.seconds_behind < 60
+        assert (first.rate, *first[8:12]) == (1.5, "retrying", "paper jam", 2, "poll")
+        assert first.owner is not None
+        assert first.reported_at is not None
+        assert (second.events_behind, second.state, second.reported_at) == (3, "running", None)
+
+    async def test_a_slot_that_nobody_runs_is_so_called_and_one_at_the_head_is_not_behind(
+        self, store: EventStore
+    ) -> None:
+        await define(store, "one")
+        lease = await take(store, "one")
+        await write(store, "s", *new_events(2))
+        await store.subscriptions.advance(lease, 2)
+
+        (slot,) = await store.subscriptions.lag()
+
+        assert (slot.events_behind, slot.seconds_behind, slot.state, slot.owner) == (0, 0.0, "unowned", None)
+
+    async def test_who_has_lost_a_slot_says_nothing_of_it(self, store: EventStore) -> None:
+        await define(store, "one")
+        before = await take(store, "one")
+        async with working(store, "one"):
+            await store.subscriptions.report([Report(before, "halted", "late", 1, 1.0, None)])
+
+            (slot,) = await store.subscriptions.lag()
+
+        assert (slot.state, slot.error) == ("running", None)
 
     async def test_who_runs_slots_is_nudged(self, store: EventStore) -> None:
         await define(store, "one")

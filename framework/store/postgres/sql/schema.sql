@@ -433,6 +433,18 @@ CREATE TABLE receipts (
     recorded_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE reports (
+    name text NOT NULL,
+    slot integer NOT NULL,
+    state text NOT NULL,
+    error text,
+    parked_keys integer NOT NULL,
+    rate real NOT NULL,
+    woken_by text,
+    reported_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE slots (
     name text NOT NULL,
     slot integer NOT NULL,
@@ -456,6 +468,35 @@ CREATE TABLE streams (
     stream text NOT NULL COLLATE pg_catalog."C",
     deleted_at timestamp with time zone NOT NULL
 );
+
+CREATE VIEW subscription_lag AS
+ SELECT s.name,
+    s.slot,
+    s."position",
+    h."position" AS head,
+    (h."position" - s."position") AS events_behind,
+    (COALESCE(GREATEST(EXTRACT(epoch FROM (clock_timestamp() - e.recorded_at)), (0)::numeric), (0)::numeric))::double precision AS seconds_behind,
+    (COALESCE(r.rate, (0)::real))::double precision AS rate,
+    o.label AS owner,
+        CASE
+            WHEN (s."position" >= s.held_at) THEN 'paused'::text
+            WHEN (o.member IS NULL) THEN 'unowned'::text
+            ELSE COALESCE(r.state, 'running'::text)
+        END AS state,
+    r.error,
+    COALESCE(r.parked_keys, 0) AS parked_keys,
+    r.woken_by,
+    r.reported_at
+   FROM ((((slots s
+     CROSS JOIN head h)
+     LEFT JOIN events e ON ((e."position" = (s."position" + 1))))
+     LEFT JOIN ( SELECT m.member,
+            m.name,
+            b.label
+           FROM (members m
+             JOIN framework_nodes.heartbeats b ON ((b.node = m.node)))
+          WHERE (b.beat_at > (clock_timestamp() - '00:00:06'::interval))) o ON (((o.member = s.owner) AND (o.name = s.name))))
+     LEFT JOIN reports r ON (((r.name = s.name) AND (r.slot = s.slot))));
 
 CREATE TABLE subscriptions (
     name text NOT NULL,
@@ -512,6 +553,9 @@ ALTER TABLE ONLY process_instances
 
 ALTER TABLE ONLY receipts
     ADD CONSTRAINT receipts_pkey PRIMARY KEY (command_id);
+
+ALTER TABLE ONLY reports
+    ADD CONSTRAINT reports_pkey PRIMARY KEY (name, slot);
 
 ALTER TABLE ONLY slots
     ADD CONSTRAINT slots_pkey PRIMARY KEY (name, slot);

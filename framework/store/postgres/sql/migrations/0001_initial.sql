@@ -148,6 +148,39 @@ BEGIN
 END
 $$;
 
+-- What the owner of each slot last said of it.
+CREATE TABLE reports (
+    name        text        NOT NULL,
+    slot        integer     NOT NULL,
+    state       text        NOT NULL,
+    error       text,
+    parked_keys integer     NOT NULL,
+    rate        real        NOT NULL,
+    woken_by    text,
+    reported_at timestamptz NOT NULL,
+    CONSTRAINT reports_pkey PRIMARY KEY (name, slot)
+) WITH (fillfactor = 50);
+
+-- To be read by people. A heartbeat lasts six seconds.
+CREATE VIEW subscription_lag AS
+SELECT s.name, s.slot, s.position, h.position AS head, h.position - s.position AS events_behind,
+       coalesce(greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0), 0)::double precision AS seconds_behind,
+       coalesce(r.rate, 0)::double precision AS rate, o.label AS owner,
+       CASE WHEN s.position >= s.held_at THEN 'paused'
+            WHEN o.member IS NULL THEN 'unowned'
+            ELSE coalesce(r.state, 'running') END AS state,
+       r.error, coalesce(r.parked_keys, 0) AS parked_keys, r.woken_by, r.reported_at
+  FROM slots AS s
+ CROSS JOIN head AS h
+  LEFT JOIN events AS e ON e.position = s.position + 1
+  LEFT JOIN (
+           SELECT m.member, m.name, b.label
+             FROM members AS m
+             JOIN framework_nodes.heartbeats AS b ON b.node = m.node
+            WHERE b.beat_at > clock_timestamp() - interval '6 seconds'
+       ) AS o ON o.member = s.owner AND o.name = s.name
+  LEFT JOIN reports AS r ON r.name = s.name AND r.slot = s.slot;
+
 CREATE TABLE process_instances (
     process  text   NOT NULL,
     instance text   NOT NULL,
