@@ -91,10 +91,7 @@ async def test_a_slot_is_behind_while_its_handler_is_at_work_and_then_no_more(st
         await sees(app, ("append", 0.0), of=("woken_by", "rate"))
 
 
-async def test_a_slot_that_nothing_is_for_does_not_look_as_if_it_were_behind(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slots, "RENEW", timedelta(hours=1))
+async def test_a_slot_that_nothing_is_for_does_not_look_as_if_it_were_behind(store: EventStore) -> None:
     async with shop(store, Sorter()) as app:
         await sees(app, ("running",), ("running",), of=("state",))
         for amount in (1, 2, 3):
