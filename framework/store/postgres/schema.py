@@ -49,8 +49,8 @@ TABLES: Final = """
     SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
-OWN_TABLES: Final = frozenset(re.findall(r'^CREATE TABLE "?(\w+)', SCHEMA, re.MULTILINE))
-"""Those that may be dropped with a schema."""
+OWN_TABLES: Final = frozenset(re.findall(r'^CREATE (?:TABLE|VIEW) "?(\w+)', SCHEMA, re.MULTILINE))
+"""Those that may be dropped with a schema, views among them."""
 
 
 @attrs.frozen
