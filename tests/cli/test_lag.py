@@ -1,4 +1,4 @@
-"""`python -m framework subscriptions`: what reads the log is seen from outside of every program that does."""
+"""`python -m framework subscriptions lag`: what reads the log is seen from outside of every program that does."""
 
 from __future__ import annotations
 
