@@ -1,46 +1,30 @@
-"""Process managers over a subscription: events change instances and fill an outbox, a relay sends what is in it.
-
-State, commands and the place in the log are one transaction, so a crash finds either all of an event or nothing of it.
-The relay sends under ids derived from what a command was yielded for; with receipts, a command sent again after a crash
-gets the answer it got before.
-"""
+"""Sends the commands of a process: in order for each instance, many instances at a time, and again until answered."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from datetime import datetime
-from functools import partial
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-import attrs
-
 from framework.clock import Clock
-from framework.codec import Codec
-from framework.contracts import initial_state, message_types
 from framework.errors import (
     CommandRejected,
-    ConfigurationError,
     DispatchTimeout,
-    DuplicateName,
-    LeaseLost,
     OutcomeUnknown,
     StorageUnavailable,
     TooManyAttempts,
 )
-from framework.journal import Item
-from framework.messages import Cause, Recorded, current_cause
+from framework.messages import Cause, current_cause
 from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_BEATEN, PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import CONFLICT, POLL_SECONDS, Backoff
-from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
-from framework.runtime.yielded import Source, Yielded
-from framework.store.protocol import EventStore, InstanceRow, OutboxRow, ProcessChange, ProcessStore
-from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Halted, Policy, handling, readable
-from framework.subscription.slots import Hold
+from framework.process_manager import Stop
+from framework.runtime.processes.declared import ProcessType
+from framework.runtime.processes.yielded import Source
+from framework.store.protocol import OutboxRow, ProcessChange, ProcessStore
 
 RELAY_PAGE = 500
 """Commands read from the outbox at once."""
@@ -50,165 +34,6 @@ AT_ONCE = 64
 
 Send = Callable[[object, UUID], Awaitable[None]]
 """Dispatches a command under an id; raises as a dispatch does."""
-
-
-class ProcessType:
-    """A process manager class, the messages it declares, and how its instances are stored."""
-
-    def __init__(self, manager: type[ProcessManager[Any, Any]], codec: Codec) -> None:
-        """Raises `InvalidContract`, `UnsupportedType`, `DuplicateName` or `ConfigurationError`."""
-        self.manager = manager
-        self.name = manager.__name__
-        self.partitions = 1
-        self.events = message_types(manager, ProcessManager, 0)
-        self.codec = codec
-        self.commands: dict[str, type] = {}
-        for command in message_types(manager, ProcessManager, 1):
-            first = self.commands.setdefault(command.__name__, command)
-            if first is not command:
-                raise DuplicateName(f"command of process {self.name}", command.__name__, first, command)
-            codec.check(command)
-        self.initial = initial_state(manager)
-        codec.check(manager)
-
-    def load(self, row: InstanceRow) -> ProcessManager[Any, Any]:
-        """Return the state that *row* holds."""
-        state: ProcessManager[Any, Any] = self.codec.decode(self.manager, row.state)
-        return state
-
-    def yielded(self) -> Yielded:
-        """Return what its instances have yielded so far: nothing."""
-        return Yielded(self.name, self.commands, self.codec)
-
-    def command(self, row: OutboxRow) -> Any:
-        """Return the command that *row* holds."""
-        cls: type[Any] = self.commands[row.command_type]
-        return self.codec.decode(cls, row.command)
-
-    def interests(self, event: object) -> Sequence[Interest]:
-        """Return what *event* means to which instances, each named once."""
-        match self.manager.interested(event):
-            case None:
-                return ()
-            case Start() | Continue() | Stop() as one:
-                interests: Sequence[Interest] = (one,)
-            case several:
-                interests = several
-        ids = [interest.id for interest in interests]
-        if len(set(ids)) < len(ids) or not all(ids):
-            message = f"{self.name}.interested returned {interests!r}: each instance is named once, by a text"
-            raise ConfigurationError(message)
-        return interests
-
-
-@attrs.define
-class Instance:
-    """An instance while events are applied to it."""
-
-    version: int
-    state: ProcessManager[Any, Any] | None
-    """None before the first `Start` and after `Stop`."""
-    was_stored: bool
-
-
-class ProcessSink:
-    """Delivers to the instances of one process manager."""
-
-    def __init__(self, process: ProcessType, store: EventStore, policy: Policy, clock: Clock) -> None:
-        self.bell = Bell()
-        """Rung when there may be something to send."""
-        self._clock = clock
-        self._process = process
-        self._store = store
-        self._policy = policy
-
-    async def take_over(self, hold: Hold, subscription: Subscription) -> ProcessSlot:
-        """Begin where the owner before has come to."""
-        del subscription
-        position = await self._store.subscriptions.position(hold.lease)
-        return ProcessSlot(self, self._policy, hold, position)
-
-    async def apply(self, hold: Hold, items: Sequence[Item], position: int) -> None:
-        """Apply *items* to their instances, and store all that follows from them at once."""
-        hold.check()
-        change = await self._change([readable(item) for item in items])
-        await self._store.advance_process(hold.lease, change, position=position)
-        self.bell.ring_for(change)
-
-    async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
-        wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
-        ids = {interest.id for _, interest in wanted}
-        rows: Mapping[str, InstanceRow] = await self._store.load_instances(self._process.name, ids) if ids else {}
-        instances = {
-            id_: Instance(rows[id_].version, self._process.load(rows[id_]), was_stored=True)
-            if id_ in rows
-            else Instance(0, None, was_stored=False)
-            for id_ in ids
-        }
-        yielded = self._process.yielded()
-        for event, interest in wanted:
-            with handling(self._process.name, event):
-                self._handle(event, interest, instances[interest.id], yielded)
-        return ProcessChange(
-            saved=[
-                InstanceRow(id_, instance.version, self._process.codec.encode(instance.state))
-                for id_, instance in instances.items()
-                if instance.state is not None
-            ],
-            removed=[id_ for id_, instance in instances.items() if instance.state is None and instance.was_stored],
-            commands=yielded.commands,
-            withdrawn=yielded.withdrawn,
-            timers=yielded.timers,
-        )
-
-    def _handle(self, event: Recorded[Any], interest: Interest, instance: Instance, yielded: Yielded) -> None:
-        if isinstance(interest, Stop):
-            if instance.state is not None:
-                yielded.end(interest.id)
-            instance.state = None
-            return
-        if instance.state is None:
-            if isinstance(interest, Continue):
-                return
-            instance.state, instance.version = self._process.initial, 0
-        source = Source(event.event_id, event.correlation_id, self._clock.now())
-        yielded.take(interest.id, instance.state.handle(event.data), source)
-        instance.state = instance.state.apply(event.data)
-        instance.version += 1
-
-
-class ProcessSlot:
-    """One slot of a process: batches; where one fails, event by event, and the slot halts at the one at fault."""
-
-    def __init__(self, sink: ProcessSink, policy: Policy, hold: Hold, position: int) -> None:
-        self.position = position
-        self._sink = sink
-        self._policy = policy
-        self._hold = hold
-
-    @property
-    def parked_keys(self) -> int:
-        """None: events of processes are not parked, their commands are."""
-        return 0
-
-    async def deliver(self, items: Sequence[Item], *, position: int) -> None:
-        """Apply *items* and move to *position*, at once if all goes well."""
-        try:
-            await self._sink.apply(self._hold, items, position)
-        except (LeaseLost, StorageUnavailable):
-            raise
-        except Exception:  # noqa: BLE001 - which event is at fault is found out one by one, and judged then
-            for item in items:
-                work = partial(self._sink.apply, self._hold, (item,), item.position)
-                if failure := await self._policy.attempt(item, self._hold, work):
-                    raise Halted(item.position) from failure.error
-                self.position = item.position
-            if position > self.position:
-                await self._sink.apply(self._hold, (), position)
-        self.position = position
-
-    async def attend(self) -> None:
-        """Do nothing: events of processes are not parked, their commands are."""
 
 
 class Bell:
