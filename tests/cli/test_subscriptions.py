@@ -82,7 +82,8 @@ async def test_one_begins_anew(dsn: str, schema: str, run: Run) -> None:
         await eventually(lambda: mail.seen == [1, 2, 2])
         refused = await run("subscriptions", "reset", "Mail", "--to", "yesterday")
 
-    assert (reset.exit_code, reset.stdout) == (0, "Mail begins anew behind position 1\n")
+    assert reset.exit_code == 0
+    assert reset.stdout.endswith("Mail begins anew behind position 1\n")  # the shop may log before it
     assert refused.exit_code == 2
     assert "Mail cannot start from 'yesterday'" in refused.stderr
 

@@ -141,8 +141,11 @@ async def test_what_stands_behind_cannot_go_first(store: EventStore) -> None:
 
         await app.subscriptions.discard(Printer, position=1)
 
-        await eventually(lambda: ("till-a", 1) in printer.printed)
-        assert (await app.subscriptions.parked()) == []
+        async def all_is_done() -> None:
+            assert ("till-a", 1) in printer.printed
+            assert await app.subscriptions.parked() == []
+
+        await eventually(all_is_done)
 
 
 async def test_what_is_discarded_is_passed_over(store: EventStore) -> None:
