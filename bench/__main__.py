@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import append, dispatch, large_log, loops, memory, read, report, subscriptions
+from bench import append, dispatch, large_log, loops, memory, notice, read, report, subscriptions
 from bench.harness import Bench, Pace, Result, Row, measure
 from framework import embedded
 from framework.settings import Settings
@@ -19,6 +19,7 @@ ROWS: Final[Sequence[Row]] = (
     *large_log.ROWS,
     *dispatch.ROWS,
     *subscriptions.ROWS,
+    *notice.ROWS,
     *memory.ROWS,
 )
 

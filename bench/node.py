@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TextIO, assert_never
 
@@ -12,6 +13,7 @@ from bench.append import append_steadily
 from bench.bank import bank
 from bench.dispatch import HOT, deposit_steadily
 from bench.nodes import Done, Work
+from bench.notice import hearing
 from framework import PostgresEventStore
 
 
@@ -30,6 +32,11 @@ async def main() -> None:
             async with bank(store) as opened:
                 _get_ready(words)
                 sample = await deposit_steadily(opened, [HOT], work.callers, work.seconds)
+        case "hear":
+            async with hearing(store, lambda position: print(position, file=words, flush=True)):
+                print("ready", file=words, flush=True)
+                await asyncio.to_thread(sys.stdin.readline)  # the word to end, while it hears
+            return
         case _:
             assert_never(work.kind)
     print(msgspec.json.encode(Done(len(sample.latencies), sample.value)).decode(), file=words, flush=True)

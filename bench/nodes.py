@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parent.parent
 class Work:
     """What one process is to do."""
 
-    kind: Literal["append", "deposit"]
+    kind: Literal["append", "deposit", "hear"]
     dsn: str
     schema: str
     callers: int
@@ -39,7 +39,7 @@ class Done:
 async def together(works: Sequence[Work]) -> Done:
     """Do each of *works* in a process of its own, all at once."""
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(_started(work)) for work in works]
+        nodes = [await stack.enter_async_context(started(work)) for work in works]
         for node in nodes:
             check("word of a node", await node.read(), b"ready\n")
         for node in nodes:
@@ -49,7 +49,9 @@ async def together(works: Sequence[Work]) -> Done:
     return Done(sum(each.count for each in done), sum(each.value for each in done))
 
 
-class _Node:
+class Node:
+    """One of them, as it is spoken to."""
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is None or process.stdout is None:
             raise ValueError("a node is spoken to through pipes")
@@ -64,7 +66,8 @@ class _Node:
 
 
 @asynccontextmanager
-async def _started(work: Work) -> AsyncGenerator[_Node, None]:
+async def started(work: Work) -> AsyncGenerator[Node, None]:
+    """Give a process that does *work*; it must have come to its end when the block does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.node"),
         stdin=asyncio.subprocess.PIPE,
@@ -72,7 +75,7 @@ async def _started(work: Work) -> AsyncGenerator[_Node, None]:
         cwd=ROOT,
     )
     try:
-        node = _Node(process)
+        node = Node(process)
         node.write(msgspec.json.encode(work) + b"\n")
         yield node
         check("exit of a node", await process.wait(), 0)
