@@ -187,8 +187,9 @@ class BadInputContract(OnAStore):
 
         with pytest.raises(AppendRefused):
             await store.append([whole, StreamWrite("b", 0, [good, new_event()._replace(data=document)])])
-        with pytest.raises(AppendRefused):
-            await store.append([whole, StreamWrite("b", 0, [good, new_event()._replace(metadata=document)])])
+        for metadata in (document, b'{"about": ' + document + b"}"):
+            with pytest.raises(AppendRefused):
+                await store.append([whole, StreamWrite("b", 0, [good, new_event()._replace(metadata=metadata)])])
         with pytest.raises(AppendRefused):
             await store.append([whole], [receipt])
 
@@ -219,9 +220,12 @@ class BadInputContract(OnAStore):
     ) -> None:
         strangers = [write(store, f"s{number}", new_event(), expected=0) for number in range(128)]
         bad = write(store, "bad", new_event()._replace(data=document), expected=0)
+        metadata = b'{"about": ' + document + b"}"
+        worse = write(store, "worse", new_event()._replace(metadata=metadata), expected=0)
 
-        answers = await outcomes([*strangers[:64], bad, *strangers[64:]])
+        answers = await outcomes([*strangers[:64], bad, worse, *strangers[64:]])
 
+        assert isinstance(answers.pop(64), AppendRefused)
         assert isinstance(answers.pop(64), AppendRefused)
         assert all(isinstance(answer, Appended) for answer in answers)
         assert [event.position for event in await log_of(store)] == list(range(1, 129))

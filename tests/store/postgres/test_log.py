@@ -77,6 +77,7 @@ async def test_appends_that_build_on_each_other_go_in_one_batch(store: PostgresE
     answers = await asyncio.gather(*chain)
 
     assert [appended.version for (appended,) in answers] == [1, 2, 3, 4, 5]
+    assert await hands.sql.fetchval("SELECT count(DISTINCT xmin::text) FROM events WHERE stream = 'chain'") == 1
 
 
 async def test_what_builds_on_a_refused_append_is_refused_too(store: PostgresEventStore, hands: Hands) -> None:

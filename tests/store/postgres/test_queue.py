@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.store.postgres.queue import BATCH_BYTES, BATCH_EVENTS, SMALLEST_SHARE, AppendQueue
 from framework.store.postgres.unit import Unit
-from framework.store.protocol import Expected
+from framework.store.protocol import Expected, NewEvent
 from tests.store.postgres.hands import event, write
 
 STREAMS = st.lists(st.sampled_from("abcd"), unique=True, max_size=3)
+
+HALF = b'{"text": "' + b"x" * (BATCH_BYTES // 2) + b'"}'
+"""A document of more than half a batch."""
 
 
 def unit(*streams: str, expected: int = Expected.ANY) -> Unit:
@@ -161,10 +165,10 @@ async def test_a_batch_is_bounded_by_its_events() -> None:
     assert len(queue.take(1)) == 1
 
 
-async def test_a_batch_is_bounded_by_its_bytes() -> None:
+@pytest.mark.parametrize("large", [event(HALF), event()._replace(metadata=HALF)], ids=["data", "metadata"])
+async def test_a_batch_is_bounded_by_its_bytes(large: NewEvent) -> None:
     queue = AppendQueue()
-    half = event(b'"' + b"x" * (BATCH_BYTES // 2) + b'"')
-    put(queue, *[Unit.of([write(stream, 0, half._replace(event_id=event().event_id))], []) for stream in "abc"])
+    put(queue, *[Unit.of([write(stream, 0, large._replace(event_id=event().event_id))], []) for stream in "abc"])
 
     assert [list(each.streams) for each in queue.take(1)] == [["a"]]
 
