@@ -7,16 +7,24 @@ transactions with a delay at each step take about a second. What they do is draw
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import asyncpg
 
+from framework.codec import Codec
 from framework.connections import LOST
 from framework.errors import WrongExpectedVersion
+from framework.evolution import EventTypes
+from framework.journal import Journal, Unreadable
+from framework.selection import Selection
 from framework.store.protocol import EventStore, Expected, StoredEvent
+from framework.subscription.tail import Feed, Tail
+from framework.tasks import Tasks
 from tests.store.postgres.hands import event, write
 
 SHARED: Final = "shared"
@@ -271,6 +279,36 @@ async def tail_by_types(store: EventStore, chance: Random) -> list[StoredEvent]:
         looked_to = page.looked_to
         if not page.events:
             await asyncio.sleep(chance.uniform(0, 0.01))
+    return seen
+
+
+class Process:
+    """What reads the end of a log once for all subscriptions of a process."""
+
+    def __init__(self, store: EventStore, tasks: Tasks) -> None:
+        self.journal = Journal(store, Codec(), EventTypes([]))
+        self.tail = Tail(self.journal, page=50, room=60, begin=partial(tasks.start, "tail"))
+
+    @classmethod
+    @asynccontextmanager
+    async def reading(cls, store: EventStore) -> AsyncGenerator[Self, None]:
+        tasks = Tasks()
+        try:
+            yield cls(store, tasks)
+        finally:
+            await tasks.end()
+
+
+async def tail_by_subscription(process: Process, selection: Selection, chance: Random) -> list[StoredEvent]:
+    """Follow the tail of a process, too slowly for it now and then, and find the way back to it by pages."""
+    feed = Feed(process.journal, process.tail, selection, after=0, page=chance.randint(1, 100))
+    seen: list[StoredEvent] = []
+    while not seen or seen[-1].type != LAST:
+        page = await feed.next()
+        assert page is not None
+        seen += [item.stored for item in page.events if isinstance(item, Unreadable)]  # nobody knows their types
+        await asyncio.sleep(chance.choice((0, 0, 0.01, 0.1)))
+    feed.end()
     return seen
 
 

@@ -15,13 +15,16 @@ import attrs
 import pytest
 
 from framework import PostgresEventStore
+from framework.selection import Selection
 from framework.store.postgres.database import Database
 from tests.plugins.findings import Say
 from tests.store.postgres.adversary import (
     LAST,
     MACHINERY,
+    Process,
     Writers,
     tail_by_sql,
+    tail_by_subscription,
     tail_by_types,
     tail_by_waiting,
 )
@@ -31,6 +34,8 @@ SEEDS = 50
 AT_ONCE = 4
 """Seeds that run side by side: their delays cost the same time."""
 COMMITS = 1_000
+
+RARE = frozenset({"rare", LAST})
 
 COUNTS = """
     SELECT count(DISTINCT xmin::text) AS commits,
@@ -65,12 +70,15 @@ async def contend(dsn: str, seed: int) -> Counts:
         async with (
             PostgresEventStore(Database(named, max_readers=2), schema=schema) as one,
             PostgresEventStore(Database(named, max_readers=2), schema=schema) as other,
+            Process.reading(one) as process,
         ):
             await sql.execute(MACHINERY)
             writers = Writers(dsn, schema, chance)
             async with asyncio.TaskGroup() as reading:
                 whole = [reading.create_task(tail_by_waiting(store, chance)) for store in (one, other)]
                 some = [reading.create_task(tail_by_types(store, chance)) for store in (one, other)]
+                for tasks, selection in ((whole, Selection()), (some, Selection(RARE))):
+                    tasks.append(reading.create_task(tail_by_subscription(process, selection, chance)))
                 reading.create_task(tail_by_sql(dsn, schema))
                 async with asyncio.TaskGroup() as writing:
                     for number in range(5):
@@ -92,7 +100,7 @@ async def contend(dsn: str, seed: int) -> Counts:
     for task in whole:
         assert task.result() == log
     for task in some:
-        assert task.result() == [stored for stored in log if stored.type in {"rare", LAST}]
+        assert task.result() == [stored for stored in log if stored.type in RARE]
     streams: defaultdict[str, list[int]] = defaultdict(list)
     for stored in log:
         streams[stored.stream].append(stored.version)
