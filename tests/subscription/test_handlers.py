@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from framework import Application, Consistency, EventHandler, MemoryEventStore, PostgresEventStore, Recorded
+from framework import Consistency, EventHandler, MemoryEventStore, PostgresEventStore, Recorded
 from framework.errors import ConfigurationError, SubscriptionChanged
 from framework.handler import StartFrom
 from framework.store.protocol import EventStore, LogPage
-from framework.testing import eventually
+from framework.testing import WatchedApplication, eventually
 from tests.runtime.till import Moved, PutIn, tills
 from tests.sample_bank.databases import fresh_schema
 
@@ -36,16 +36,16 @@ async def store(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Event
             yield PostgresEventStore(dsn, schema=schema)
 
 
-def shop(store: EventStore, *handlers: EventHandler[Moved]) -> Application:
-    return Application(store=store, router=tills(), handlers=handlers)
+def shop(store: EventStore, *handlers: EventHandler[Moved]) -> WatchedApplication:
+    return WatchedApplication(store=store, router=tills(), handlers=handlers)
 
 
 async def seen_by(store: EventStore, handler: Seen, *moves: tuple[str, int]) -> Sequence[tuple[str, int]]:
     """Return what *handler* is given while *moves* are made."""
     async with shop(store, handler) as app:
-        for till, amount in moves[:-1]:
+        for till, amount in moves:
             await app.dispatch(PutIn(till, amount))
-        await app.dispatch(PutIn(*moves[-1]), consistency=Consistency.STRONG)
+        await app.settled()
     return handler.seen
 
 
