@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,12 +15,14 @@ from framework.connections import quoted
 from framework.errors import LeaseLost, StorageUnavailable
 from framework.store.postgres import database as stores_database
 from framework.store.postgres.database import Database, StoreConnection
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, Receipt
+from framework.store.protocol import AuditedCommand, InstanceRow, OutboxRow, ProcessChange, Receipt, Snapshot
 from framework.testing.store_contract.parts import apply, define, position_of, take
 from tests.store.postgres.hands import event, write
 
 NAMES = 'quoted " name', "Größer; als."
 COMMAND_ID = uuid4()
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -45,13 +48,18 @@ async def pair(dsn: str, database: Database) -> AsyncIterator[tuple[PostgresEven
 
 
 async def write_everything(store: PostgresEventStore, mark: str) -> None:
+    of = b'{"of": "%s"}' % mark.encode()
     receipt = Receipt(COMMAND_ID, mark.encode(), "shared", 1, 1)
-    await store.append([write("shared", 0, event(b'{"of": "%s"}' % mark.encode()))], [receipt])
+    new = event(of)._replace(event_id=COMMAND_ID, correlation_id=COMMAND_ID)
+    await store.append([write("shared", 0, new)], [receipt])
     await store.append([write(f"only-{mark}", 0)])
+    await store.save_snapshot(Snapshot("shared", 1, "State", 1, of, NOON))
+    await store.delete_stream(f"only-{mark}", 1)
+    await store.open_audit(AuditedCommand(COMMAND_ID, COMMAND_ID, None, "Command", of, b"{}"))
     await define(store, "handler")
     await store.subscriptions.advance(await take(store, "handler"), ord(mark))
     commands = [_command(mark, instance) for instance in ("sent", "refused", "parked")]
-    change = ProcessChange([InstanceRow("i", 1, b'{"of": "%s"}' % mark.encode())], commands=commands)
+    change = ProcessChange([InstanceRow("i", 1, of)], commands=commands)
     await apply(store, change, process="process")
     sent, refused, parked = await store.outbox("process", limit=9)
     await store.settle("process", [sent.command_id])
@@ -72,6 +80,13 @@ async def read_everything(store: PostgresEventStore) -> tuple[object, ...]:
         [row.state for row in (await store.load_instances("process", ["i"])).values()],
         [row.command for row in await store.outbox("process", limit=9)],
         [row.parked for row in await store.parked("process")],
+        [(info.stream, info.deleted_at is None) for info in (await store.list_streams()).streams],
+        [stored.data for stored in await store.read_events([COMMAND_ID])],
+        [stored.data for stored in await store.read_correlated(COMMAND_ID)],
+        [stored.data for stored in (await store.read_log_backward(prefix="shared")).events],
+        (await store.position_at(FAR_AHEAD), await store.version_at("shared", FAR_AHEAD)),
+        await store.load_snapshot("shared", "State", 1),
+        [entry.command.data for entry in await store.audited()],
     )
 
 
@@ -82,7 +97,10 @@ def _command(mark: str, instance: str) -> OutboxRow:
 
 def _expected(log_id: UUID, mark: str) -> tuple[object, ...]:
     of, streams = b'{"of": "%s"}' % mark.encode(), ["shared", f"only-{mark}"]
-    return log_id, 2, streams, streams, [of], [mark.encode()], ord(mark), [of], [of], [mark]
+    known = [(f"only-{mark}", False), ("shared", True)]
+    snapshot = Snapshot("shared", 1, "State", 1, of, NOON)
+    by_log = (log_id, 2, streams, streams, [of], [mark.encode()], ord(mark), [of], [of], [mark])
+    return *by_log, known, [of], [of], [of], (2, 1), snapshot, [of]
 
 
 async def test_two_schemas_on_one_connection_are_wholly_apart(
