@@ -165,6 +165,11 @@ class Log:
     def __init__(self) -> None:
         self._log = structlog.get_logger("framework")
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody hears of steps and outcomes."""
+        return structlog.is_configured()
+
     def debug(self, event: str, **keys: object) -> None:
         """Say a step."""
         if structlog.is_configured():

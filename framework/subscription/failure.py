@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import attrs
@@ -117,24 +117,39 @@ async def _failing(work: Callable[[], Awaitable[None]]) -> Exception | None:
     return None
 
 
-@contextmanager
-def handling(name: str, event: Recorded[Any]) -> Generator[None, None, None]:
+def handling(name: str, event: Recorded[Any]) -> AbstractContextManager[None]:
     """Make *event* the cause of all that happens in the block, on behalf of the handler *name*."""
     outer = current_cause.get()
-    handlers = (*(outer.handlers if outer else ()), name)
-    token = current_cause.set(Cause(event.correlation_id, event.event_id, handlers))
-    try:
-        with caused(correlation_id=event.correlation_id, causation_id=event.event_id, handler=name):
-            log.debug(
-                EVENT_RECEIVED,
-                type=event.type,
-                stream=event.stream,
-                version=event.version,
-                position=event.position,
-            )
-            yield
-    finally:
-        current_cause.reset(token)
+    handlers = (name,) if outer is None else (*outer.handlers, name)
+    block = _Caused(Cause(event.correlation_id, event.event_id, handlers))
+    return _logged(name, event, block) if log.is_heard else block
+
+
+class _Caused:
+    # Not a generator: there is one for each event of a handler, and it would cost twice as much.
+    __slots__ = ("_cause", "_token")
+
+    def __init__(self, cause: Cause) -> None:
+        self._cause = cause
+
+    def __enter__(self) -> None:
+        self._token = current_cause.set(self._cause)
+
+    def __exit__(self, *_: object) -> None:
+        current_cause.reset(self._token)
+
+
+@contextmanager
+def _logged(name: str, event: Recorded[Any], block: AbstractContextManager[None]) -> Generator[None, None, None]:
+    with block, caused(correlation_id=event.correlation_id, causation_id=event.event_id, handler=name):
+        log.debug(
+            EVENT_RECEIVED,
+            type=event.type,
+            stream=event.stream,
+            version=event.version,
+            position=event.position,
+        )
+        yield
 
 
 def readable(item: Item) -> Recorded[Any]:
