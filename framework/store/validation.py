@@ -18,6 +18,9 @@ LONGEST_NAME: Final = 1_000
 HIGHEST: Final = 2**62
 """The last version and position there can be: a bigint with room to count on."""
 
+LARGEST_APPEND: Final = 2**28 - 1
+"""Bytes of all its events: as many as one document may have. Four times as many are no message that a server takes."""
+
 LOWEST_EXPECTED: Final = int(min(Expected))
 HIGHEST_TYPE_VERSION: Final = 2**31 - 1
 
@@ -44,8 +47,8 @@ def check_append(writes: Sequence[StreamWrite], receipts: Sequence[Receipt]) -> 
                 raise InvalidRequest(f"{stream}: {event.type!r} version {event.type_version} is no event type")
             if metadata[:1] != b"{" or ESCAPE in data or ESCAPE in metadata:
                 _check_event(stream, event)
-    if len(writes) > 1:
-        _check_distinct("streams", [write.stream for write in writes])
+    if len(writes) > 1 or size > LARGEST_APPEND:
+        _check_whole(writes, size)
     if count > 1:
         _check_ids(writes, count)
     if receipts:
@@ -131,6 +134,14 @@ def _is_unicode(text: str) -> bool:
 def _check_distinct(what: str, values: Sequence[str]) -> None:
     if len(set(values)) < len(values):
         raise InvalidRequest(f"an append names each once, but these {what} came: {', '.join(values)}")
+
+
+def _check_whole(writes: Sequence[StreamWrite], size: int) -> None:
+    streams = [write.stream for write in writes]
+    _check_distinct("streams", streams)
+    if size > LARGEST_APPEND:
+        message = f"{', '.join(streams)}: an append holds {LARGEST_APPEND} bytes of events, and these are {size}"
+        raise AppendRefused(message)
 
 
 def _check_ids(writes: Sequence[StreamWrite], count: int) -> None:

@@ -257,6 +257,15 @@ class BadInputContract(OnAStore):
         assert len(stored[0].metadata) > 10_000_000
         assert contents_of(stored) == contents_of([event])
 
+    async def test_an_append_larger_than_any_document_can_be_is_refused(self, store: EventStore) -> None:
+        large = b'"%s"' % (b"x" * 10_000_000)
+        events = [event._replace(data=large) for event in new_events(27)]
+
+        with pytest.raises(AppendRefused, match="s: an append holds 268435455 bytes of events, and these are 270"):
+            await write(store, "s", *events)
+
+        assert await store.head() == 0
+
     @pytest.mark.parametrize("limit", [0, -1, -(2**70), 2**70])
     async def test_a_page_of_no_size_is_refused(self, store: EventStore, limit: int) -> None:
         await write(store, "s", new_event())
