@@ -57,7 +57,7 @@ test: $(VENV)/.dev ## Run the tests, and every code block in the docs
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(WORKERS)
 
 test-fast: $(VENV)/.test ## Run those that take no minutes, and which another Python could turn red
-	$(BIN)/python -m pytest -m 'not slow' $(addprefix --ignore=tests/,$(SLOW))
+	$(BIN)/python -m pytest $(WORKERS) -m 'not slow' $(addprefix --ignore=tests/,$(SLOW))
 
 test-pythons: $(VENV)/.dev ## Run these on the other Pythons, those of 3.11 to 3.13 that are installed
 	$(BIN)/python -m tests.pythons
