@@ -118,6 +118,7 @@ async def test_what_a_process_led_to_is_waited_for() -> None:
         await opened(bank)
         await bank.settled()
         await bank.dispatch(SendMoney("a", 10, "b", "t"))
+        await bank.expect(MoneyDeposited, after=4)
 
         with pytest.raises(AssertionError, match="Gated slot 0 has come to 4"):
             await bank.settled(within=SOON)
