@@ -99,8 +99,9 @@ class Relay:
             self._look_at = time + POLL_SECONDS
 
     async def _more(self) -> None:
-        self._rests.set()
         withdraw = self._clock.alarm(self._next_due, self._bell.rung.set) if self._next_due is not None else None
+        if not self._bell.rung.is_set():  # by somebody while it looked, or because the time has come meanwhile
+            self._rests.set()
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await self._bell.rung.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -18,8 +19,9 @@ from framework.store.subscriptions import Lease
 class ProcessTables(Asking):
     """`framework.store.protocol.ProcessStore` over tables."""
 
+    @abstractmethod
     def _transaction(self) -> AbstractAsyncContextManager[Any]:
-        raise NotImplementedError
+        """Lend a connection in a transaction, which is committed unless the block fails."""
 
     async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
         """Return the instances there are among *instances*."""
