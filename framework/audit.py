@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, get_args, get_type_hints
 
 import attrs
@@ -34,15 +35,23 @@ class AuditLog:
         *,
         hide: Mapping[type, Collection[str]] | None = None,
         hide_metadata: Collection[str] = (),
+        keep_for: timedelta = timedelta.max,
         codec: Codec | None = None,
     ) -> None:
         """Keep the audit in *store*, which the application opens.
 
         *hide* names, for a command class, the fields that must not be read in the audit, those of a value within it
         with a dot between: `{Register: {"password", "card.number"}}`. The message of an error that such a command comes
-        to is left out as well, because it may quote them. *hide_metadata* names keys of the metadata. *codec* is the
-        application's, if it was given one. Raises `ConfigurationError` for a field that its class does not have.
+        to is left out as well, because it may quote them. *hide_metadata* names keys of the metadata. An open
+        application forgets entries, whatever became of them, once they are older than *keep_for*; unless given, none.
+        *codec* is the application's, if it was given one. Raises `ConfigurationError` for a field that its class does
+        not have, and for a time that would keep nothing.
         """
+        if keep_for <= timedelta(0):
+            raise ConfigurationError(
+                f"an audit with keep_for={keep_for!r} would keep nothing: give more, or leave it out"
+            )
+        self.keep_for = keep_for
         self._store = store
         self._codec = codec or Codec()
         self._hidden = {cls: [_path(cls, name) for name in names] for cls, names in (hide or {}).items()}
@@ -61,6 +70,10 @@ class AuditLog:
             raise
         await self._close(number, AuditedOutcome("accepted", result.stream, result.version))
         return result
+
+    async def forget(self, before: datetime) -> int:
+        """Forget the entries of commands that were asked for before that moment, and say how many."""
+        return await self._store.prune_audit(before)
 
     def _written(self, context: CommandContext) -> AuditedCommand:
         command = type(context.command)

@@ -135,7 +135,10 @@ class Defaults:
     """What becomes of an event that has failed as often as that allows."""
     shutdown_timeout: timedelta = timedelta(seconds=30)
     receipts_kept: timedelta = timedelta(days=30)
-    """How long the answer of a command is kept under its id: a repeat after that is decided anew."""
+    """How long the answer of a command is kept under its id: a repeat after that is decided anew.
+
+    `timedelta.max` keeps it for ever.
+    """
 
 
 RECONNECT = Backoff(attempts=0, first=timedelta(milliseconds=100), longest=timedelta(seconds=2))
@@ -167,7 +170,7 @@ POLL_SECONDS = 1.0
 """How often, with jitter, the head of the log is asked for when nothing was heard."""
 
 PRUNE_SECONDS = 3_600.0
-"""How often, with jitter, receipts that are old enough are forgotten."""
+"""How often, with jitter, receipts and entries of an audit that are old enough are forgotten."""
 
 HEAD_WAIT_SECONDS = 5.0
 """How long an append waits for the head of the log before it looks who holds it; then it waits again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from framework.cli.audit import audit
 from framework.cli.db import db
 from framework.cli.lag import lag
 from framework.cli.parked import parked
@@ -23,3 +24,4 @@ main.add_command(db)
 subscriptions.add_command(lag)
 main.add_command(subscriptions)
 main.add_command(parked)
+main.add_command(audit)

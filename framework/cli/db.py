@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from framework.cli.verbs import FOUND, Failure, Target, done, target
+from framework.cli.verbs import FOUND, Failure, Target, agreed, done, target
 from framework.store.postgres import administration
 from framework.store.postgres.administration import SchemaStatus
 
@@ -60,7 +60,7 @@ def drop(store: Target, *, yes: bool) -> None:
     found = done(administration.status(store.dsn, store.schema))
     if found.log_id is not None and not yes:
         click.echo(_what(store, found), err=True)
-        if not _agreed():
+        if not agreed("Remove it for good?"):
             raise Failure("nothing was dropped: it needs a yes, or --yes")
     done(administration.drop(store.dsn, store.schema))
     store.say({"schema": store.schema, "dropped": found.position}, f"dropped schema {store.schema}")
@@ -75,10 +75,3 @@ def _what(store: Target, found: SchemaStatus) -> str:
 def _document(store: Target, found: SchemaStatus) -> dict[str, Any]:
     steps = [{"name": step.name, "state": step.state.value, "applied_at": step.applied_at} for step in found.steps]
     return {"schema": store.schema, "log_id": found.log_id, "position": found.position, "steps": steps}
-
-
-def _agreed() -> bool:
-    try:
-        return click.confirm("Remove it for good?", err=True)
-    except click.Abort:  # nobody is there to answer
-        return False

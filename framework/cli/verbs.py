@@ -71,3 +71,11 @@ def done(work: Coroutine[Any, Any, T]) -> T:
         raise Failure(str(error)) from error
     except asyncpg.PostgresError as error:
         raise Failure(f"the database refused: {describe(error)}") from error
+
+
+def agreed(question: str) -> bool:
+    """Say whether whoever runs the program answers *question* with a yes."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # nobody is there to answer
+        return False

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from framework.audit import AuditLog
 from framework.contracts import message_types
 from framework.errors import StorageUnavailable
 from framework.handler import EventHandler, StartFrom
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
-from framework.policies import PRUNE_SECONDS, Options
+from framework.policies import Options
 from framework.projector import Projector
 from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
@@ -24,6 +25,7 @@ from framework.runtime.control import Control
 from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
+from framework.runtime.housekeeping import Forget, forget_after
 from framework.runtime.processes import ProcessSink, ProcessType, Relay
 from framework.runtime.progress import Place, Progress
 from framework.runtime.repeats import Repeats
@@ -119,7 +121,10 @@ class Engine:
         for handler in wiring.handlers.values():
             await handler.on_start(self.dispatch)
             self._started.push_async_callback(handler.on_stop)
-        self.supervisor.every(PRUNE_SECONDS, "receipts", self._forget_receipts)
+        self._forget("receipts", wiring.defaults.receipts_kept, store.prune_receipts)
+        audits = [layer for layer in wiring.middleware if isinstance(layer, AuditLog)]
+        for number, audit in enumerate(audits):
+            self._forget(f"audit {number}", audit.keep_for, audit.forget)
         for name, subscription in self._subscriptions.items():
             self._progress[subscription.name] = self.waits.register(name, subscription)
             start = await start_position(subscription.name, subscription.start_from, store)
@@ -291,10 +296,9 @@ class Engine:
         self._reports.add(runner)
         return runner
 
-    async def _forget_receipts(self) -> None:
-        """Forget the answers of commands that are older than they are kept."""
-        wiring = self._wiring
-        await wiring.journal.store.prune_receipts(wiring.clock.now() - wiring.defaults.receipts_kept)
+    def _forget(self, name: str, kept: timedelta, forget: Forget) -> None:
+        """Have *forget* called for what is older than it is *kept*."""
+        forget_after(kept, name, forget, self._wiring.clock, self.supervisor)
 
     async def _send(self, command: object, command_id: UUID) -> None:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.

@@ -483,14 +483,19 @@ class CommandAudit(Protocol):
         ...
 
     async def close_audit(self, number: int, outcome: AuditedOutcome) -> None:
-        """Add what became of the command of entry *number*."""
+        """Add what became of the command of entry *number*, unless that was forgotten."""
         ...
 
-    async def audited(self, *, after: int = 0, limit: int = 1_000) -> Sequence[AuditEntry]:
+    async def audited(self, *, after: int = 0, limit: int = 1_000, about: UUID | None = None) -> Sequence[AuditEntry]:
         """Return at most *limit* entries with numbers above *after*, in order.
 
-        Numbers are given as commands come, and entries appear as they are written: one may appear below another.
+        With *about*, only those of the command with that id, or of those with that correlation. Numbers are given as
+        commands come, and entries appear as they are written: one may appear below another.
         """
+        ...
+
+    async def prune_audit(self, before: datetime) -> int:
+        """Forget the entries of commands that were asked for before that moment, and say how many."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import structlog
 
 from framework import Aggregate, Application, CommandRejected, MemoryEventStore, PostgresEventStore, Router
 from framework.audit import AuditLog
-from framework.errors import AuditFailed, ConfigurationError, OutcomeUnknown, StorageUnavailable
+from framework.errors import AuditFailed, ConfigurationError, InvalidRequest, OutcomeUnknown, StorageUnavailable
 from framework.store.protocol import AuditedCommand, AuditedOutcome, AuditEntry
 from tests.runtime.till import GatedStore, NotEnough, PutIn, Shake, TakeOut, Till, tills
 
@@ -115,6 +116,40 @@ async def test_entries_are_read_in_pages(store: AnyStore) -> None:
 
     assert [entry.number for entry in (*first, *rest)] == [1, 2, 3]
     assert all(entry.outcome is None and entry.answered_at is None for entry in first)
+
+
+async def test_entries_are_found_by_what_they_are_about(store: AnyStore) -> None:
+    first, second, common = uuid4(), uuid4(), uuid4()
+    async with store:
+        for command_id, correlation_id in ((first, first), (second, common), (uuid4(), common)):
+            await store.open_audit(AuditedCommand(command_id, correlation_id, None, "PutIn", b"{}", b"{}"))
+
+        found = [await store.audited(about=each) for each in (first, second, common, uuid4())]
+        last = await store.audited(about=common, after=2)
+
+    assert [[entry.number for entry in entries] for entries in (*found, last)] == [[1], [2], [2, 3], [], [3]]
+
+
+async def test_entries_are_forgotten_by_when_they_were_asked_for(store: AnyStore) -> None:
+    async with store:
+        for _ in range(2):
+            await store.open_audit(AuditedCommand(uuid4(), uuid4(), None, "PutIn", b"{}", b"{}"))
+        first, second = await store.audited()
+
+        assert await store.prune_audit(first.asked_at) == 0
+        assert await store.prune_audit(second.asked_at) == 1
+        assert await store.audited() == [second]
+        assert await store.prune_audit(second.asked_at + timedelta(microseconds=1)) == 1
+        await store.close_audit(second.number, AuditedOutcome("accepted"))
+        assert await store.audited() == []
+        assert await store.open_audit(first.command) == 3
+        with pytest.raises(InvalidRequest, match="no moment: give it a time zone"):
+            await store.prune_audit(second.asked_at.replace(tzinfo=None))
+
+
+def test_an_audit_that_would_keep_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"keep_for=datetime.timedelta\(0\) would keep nothing"):
+        AuditLog(MemoryEventStore(), keep_for=timedelta(0))
 
 
 async def test_a_command_is_written_down_before_it_is_decided() -> None:

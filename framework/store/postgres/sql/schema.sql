@@ -572,6 +572,8 @@ ALTER TABLE ONLY subscriptions
 ALTER TABLE ONLY timers
     ADD CONSTRAINT timers_pkey PRIMARY KEY (process, instance, key);
 
+CREATE INDEX command_audit_asked ON command_audit USING btree (asked_at);
+
 CREATE INDEX command_audit_command ON command_audit USING btree (command_id);
 
 CREATE INDEX command_audit_correlation ON command_audit USING btree (correlation_id);

@@ -242,5 +242,6 @@ CREATE TABLE command_audit (
     CONSTRAINT command_audit_pkey PRIMARY KEY (number)
 );
 
+CREATE INDEX command_audit_asked ON command_audit (asked_at);
 CREATE INDEX command_audit_command ON command_audit (command_id);
 CREATE INDEX command_audit_correlation ON command_audit (correlation_id);
