@@ -156,6 +156,9 @@ RENEW = timedelta(seconds=2)
 HEARTBEAT_WITHIN = timedelta(seconds=2)
 """How long the database may take to hear that; then it is said over another connection."""
 
+REST_AFTER = timedelta(seconds=1)
+"""How long nothing may be appended before what reads the log's end is let go, until something is."""
+
 HEALTH_WITHIN = timedelta(seconds=2)
 """How long a store may take to say how it is."""
 

@@ -94,6 +94,7 @@ class Engine:
             [each.name for each in self._subscriptions.values()],
             self._run_slot,
             self.supervisor,
+            wiring.journal.store.growth,
         )
         self._reports = Reports(wiring.journal.store, self.supervisor, wiring.watch)
         self._relays: list[Relay] = []

@@ -6,6 +6,7 @@ protocol as tests, and every store passes it.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -237,6 +238,13 @@ class EventLog(Protocol):
 
         `append` of this process, `notification` of another one, `reconnect` where notifications had been cut off, or
         `poll` where none came.
+        """
+        ...
+
+    def growth(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done once the head may lie above *position*, as with `wait_beyond`.
+
+        It is for those who would not keep a task for it. Cancel it when it is of no use any more.
         """
         ...
 

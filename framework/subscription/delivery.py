@@ -139,7 +139,7 @@ class SlotRunner:
         self._changed = changed
         self._delivering = delivering
         self._sink: SlotSink | None = None
-        """While it runs."""
+        """While it runs, or is at rest."""
         self._saved = 0
         self._looked_to = 0
         self._handled = 0
@@ -152,6 +152,8 @@ class SlotRunner:
         self._is_asked = True
         """Whether somebody may have asked for something to be done with parked events."""
         self._feed: Feed | None = None
+        self.rests_at: int | None = None
+        self.rest: asyncio.Future[None] | None = None
 
     @property
     def lease(self) -> Lease:
@@ -175,21 +177,31 @@ class SlotRunner:
         return None if self._halted is None else f"{self._halted}: {self._halted.__cause__!r}"
 
     async def run(self) -> None:
-        """Deliver until stopped, with the batch in hand done and its progress written; raises `LeaseLost`."""
+        """Deliver until stopped, with the batch in hand done and its progress written; raises `LeaseLost`.
+
+        It also returns when there is nothing for a while, and is at rest then at `rests_at`.
+        """
         subscription, slot = self._subscription, self._hold.lease.slot
-        sink = self._sink = await subscription.sink.take_over(self._hold, subscription)
-        self._saved = self._looked_to = sink.position
-        self._progressed(slot, self._saved, bool(sink.parked_keys))
-        self._changed()
+        sink, after = self._sink, self.rests_at
+        self.rests_at = None
+        if sink is None or after is None:
+            sink = self._sink = await subscription.sink.take_over(self._hold, subscription)
+            after = self._saved = self._looked_to = sink.position
+            self._progressed(slot, after, bool(sink.parked_keys))
+            self._changed()
+            # Not only when somebody says so: whoever did may have said it to a run that lost its database.
+            self._is_asked = True
         feed = self._feed = Feed(
-            self._journal, self._tail, subscription.selection, after=self._saved, page=subscription.batch
+            self._journal, self._tail, subscription.selection, after=after, page=subscription.batch, may_rest=True
         )
         self._barrier = None
-        # Not only when somebody says so: whoever did may have said it to a run that lost its database.
-        self.attend()
+        if self._is_asked:
+            feed.nudge()
         try:
             await self._check_place()
             await self._deliver(sink, feed)
+            if feed.is_at_rest and not self._is_stopping:
+                self.rests_at = feed.position
         except Halted as halt:
             self._halted = halt
             error = repr(halt.__cause__)
@@ -197,13 +209,16 @@ class SlotRunner:
             self._changed()
             await self._hold.given_up.wait()
         finally:
-            self._sink = None
+            if self.rests_at is None:
+                self._sink = None  # after trouble it may stand elsewhere than it thinks
             feed.end()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._is_stopping = True
         self._hold.given_up.set()
+        if self.rests_at is not None:
+            self._sink = None
         if self._feed is not None:
             self._feed.end()
 
@@ -212,6 +227,8 @@ class SlotRunner:
         self._is_asked = True
         if self._feed is not None:
             self._feed.nudge()
+        if self.rest is not None:
+            self.rest.cancel()
 
     async def _check_place(self) -> None:
         """Raise `Halted` where the slot has come further than the log reaches."""
@@ -251,6 +268,7 @@ class SlotRunner:
 
     async def _fill(self, items: list[Item], feed: Feed, position: int) -> int:
         """Add to *items* until they are a batch, its time is over, or the slot is let go; return how far was looked."""
+        feed.may_rest = False  # a batch waits for its own time
         with suppress(TimeoutError):
             async with asyncio.timeout(self._subscription.batch_within_s):
                 while (
@@ -260,6 +278,7 @@ class SlotRunner:
                 ):
                     more, position = self._mine(page)
                     items += more
+        feed.may_rest = True
         return position
 
     def _mine(self, page: Page) -> tuple[list[Item], int]:

@@ -64,8 +64,16 @@ class Runner(Protocol):
         """Why it stands still, if it does."""
         ...
 
+    @property
+    def rests_at(self) -> int | None:
+        """The position at which it has come to rest; None if it has not."""
+        ...
+
+    rest: asyncio.Future[None] | None
+    """What ends its last rest: done when the log has grown, or cancelled by `attend`."""
+
     async def run(self) -> None:
-        """Run until stopped; raises `LeaseLost`."""
+        """Run until stopped, or at rest; once the log has grown it is to be run again. Raises `LeaseLost`."""
         ...
 
     def stop(self) -> None:
@@ -92,6 +100,8 @@ class Running:
     hold: Hold
     runner: Runner
     task: asyncio.Task[None]
+    growth: asyncio.Future[None] | None = None
+    """Done when the log has grown, where the slot is at rest until then."""
 
 
 class Leases:
@@ -103,8 +113,13 @@ class Leases:
         names: Collection[str],
         start: Callable[[Hold], Runner],
         supervisor: Supervisor,
+        growth: Callable[[int], asyncio.Future[None]],
     ) -> None:
-        """Run slots of the subscriptions *names*, each by what *start* makes of its hold."""
+        """Run slots of the subscriptions *names*, each by what *start* makes of its hold.
+
+        By *growth* is learned when there may be something above a position.
+        """
+        self._growth = growth
         self._subscriptions = subscriptions
         self._names = names
         self._start = start
@@ -185,7 +200,7 @@ class Leases:
         self._running[name, slot] = Running(hold, runner, task)
         log.info(LEASE_TAKEN, handler=name, slot=slot, fence=fence)
 
-    async def _run(self, hold: Hold, runner: Runner, before: asyncio.Task[None] | None) -> None:
+    async def _run(self, hold: Hold, runner: Runner, before: asyncio.Task[None] | None = None) -> None:
         if before is not None:
             await asyncio.wait([before])  # it may be in the middle of an event that comes again
         try:
@@ -194,9 +209,27 @@ class Leases:
             hold.is_lost = True
             if self._membership is not None:
                 self._membership.lost()
+        else:
+            # In the step in which it has looked: whoever wakes it from here on finds it asleep.
+            running = self._running.get(hold.lease[:2])
+            if running is not None and running.hold is hold and runner.rests_at is not None:
+                running.growth = runner.rest = self._growth(runner.rests_at)
+                running.growth.add_done_callback(lambda _: self._wake(running))
+
+    def _wake(self, running: Running) -> None:
+        """Run on what is at rest."""
+        if running.growth is None:
+            return
+        running.growth.cancel()
+        running.growth = None
+        name, slot, _ = running.hold.lease
+        running.task = self._supervisor.keep(f"{name} slot {slot}", partial(self._run, running.hold, running.runner))
 
     def _end(self, running: Running) -> None:
         key = running.hold.lease[:2]
+        if (growth := running.growth) is not None:
+            running.growth = None
+            growth.cancel()
         running.runner.stop()
         del self._running[key]
         self._ending[key] = running.task

@@ -7,6 +7,9 @@ How one joins decides whether an event can be lost or come twice. It joins first
 had reached in that moment: whatever lies above will be offered. Then it reads pages up to there, and of what is offered
 it drops what it has. A follower that is slow does not make the tail wait, nor grow without bound: when its room is full
 it is let go, and reads pages again from where it stands.
+
+When nothing has been appended for a while, those followers that may rest are told so, and the tail ends with them: what
+follows the log of a tenant at rest costs nothing until its log grows.
 """
 
 from __future__ import annotations
@@ -19,20 +22,25 @@ from typing import Any
 import attrs
 
 from framework.journal import Journal, Page
+from framework.policies import REST_AFTER
 from framework.selection import Selection
 
 
 class Follower:
     """What the tail has offered to one subscription and it has not taken yet."""
 
-    def __init__(self, selection: Selection, room: int) -> None:
+    def __init__(self, selection: Selection, room: int, may_rest: Callable[[], bool]) -> None:
         self.selection = selection
+        self.may_rest = may_rest
+        """Whether it can do without more, when there is nothing for a while."""
         self.since: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The position above which everything is offered, once the tail has taken the follower in."""
         self.is_lost = False
         """Whether something was offered that there was no room for: what comes next is not the next."""
         self.is_ended = False
         """Whether nothing more will be offered."""
+        self.is_resting = False
+        """Whether nothing more will be offered, since there is nothing: what was offered stays."""
         self._room = room
         self._is_nudged = False
         self._offers: deque[Page] = deque()
@@ -57,17 +65,22 @@ class Follower:
         self.is_ended = True
         self._filled.set()
 
+    def rest(self) -> None:
+        """Tell the one who waits that there is nothing, and that nobody will say when there is."""
+        self.is_resting = True
+        self._filled.set()
+
     def nudge(self) -> None:
         """Have the one who waits look up: `take` returns, be it with nothing."""
         self._is_nudged = True
         self._filled.set()
 
     async def take(self) -> Page | None:
-        """Return the next offer, as soon as there is one; None if the follower is lost, ended, or nudged.
+        """Return the next offer, as soon as there is one; None if the follower is lost, ended, at rest, or nudged.
 
         Cancellation takes nothing.
         """
-        while not (self._offers or self.is_lost or self.is_ended or self._is_nudged):
+        while not (self._offers or self.is_lost or self.is_ended or self.is_resting or self._is_nudged):
             self._filled.clear()
             await self._filled.wait()
         self._is_nudged = False
@@ -115,7 +128,7 @@ class Tail:
             page = await self._read(followers)
             if page.looked_to == self._position:
                 self._take_in()  # or who joined during the read would not be told before the log grows
-                await self._journal.store.wait_beyond(self._position)
+                await self._wait()
                 continue
             self._position = page.looked_to
             for follower in followers:
@@ -124,12 +137,26 @@ class Tail:
                     self.leave(follower)
         self._is_running = False
 
-    async def follow(self, selection: Selection, *, at: int) -> Follower:
+    async def _wait(self) -> None:
+        """Return when the log has grown, or all who follow have been sent to rest."""
+        while self.followers:
+            try:
+                async with asyncio.timeout(REST_AFTER.total_seconds()):
+                    await self._journal.store.wait_beyond(self._position)
+                    return
+            except TimeoutError:
+                for follower in list(self._followers):
+                    if follower.may_rest():
+                        follower.rest()
+                        self.leave(follower)
+
+    async def follow(self, selection: Selection, *, at: int, may_rest: Callable[[], bool] = lambda: False) -> Follower:
         """Return a follower who is offered all that is wanted above its `since`; whoever reads by it stands *at*.
 
-        Cancellation leaves no follower behind.
+        While *may_rest* says so, it is let go when there is nothing for a while. Cancellation leaves no follower
+        behind.
         """
-        follower = Follower(selection, self._room)
+        follower = Follower(selection, self._room, may_rest)
         if not self.followers:
             self._position = max(self._position, at)
         self._joining.append(follower)
@@ -175,9 +202,15 @@ class Tail:
 class Feed:
     """One subscription's way along the log: in pages while it is behind, by the tail when it is near."""
 
-    def __init__(self, journal: Journal, tail: Tail, selection: Selection, *, after: int, page: int) -> None:
+    def __init__(
+        self, journal: Journal, tail: Tail, selection: Selection, *, after: int, page: int, may_rest: bool = False
+    ) -> None:
         self.position = after
         """Everything wanted up to here has been returned."""
+        self.may_rest = may_rest
+        """Whether it can do without more, when there is nothing for a while."""
+        self.is_at_rest = False
+        """Whether there was nothing: `next` returns None, and nobody says when the log grows."""
         self._journal = journal
         self._tail = tail
         self._selection = selection
@@ -190,13 +223,15 @@ class Feed:
     async def next(self) -> Page | None:
         """Return the next events, or none and how far was looked for them; waits for the log to grow.
 
-        Returns None once the feed was ended. Raises `StorageUnavailable`; after that, and after cancellation, it goes
-        on where it was.
+        Returns None once the feed was ended, or is at rest. Raises `StorageUnavailable`; after that, and after
+        cancellation, it goes on where it was.
         """
         while not self._is_ended:
             if self._is_nudged:
                 self._is_nudged = False
                 return Page((), self.position, self.position)
+            if self.is_at_rest:
+                return None
             page = await self._advance()
             if page is not None and page.looked_to > self.position:
                 events = page.events
@@ -222,12 +257,13 @@ class Feed:
 
     async def _advance(self) -> Page | None:
         if self._follower is None and self._is_near:
-            self._follower = await self._tail.follow(self._selection, at=self.position)
+            self._follower = await self._tail.follow(self._selection, at=self.position, may_rest=lambda: self.may_rest)
         follower = self._follower
         if follower is not None and self.position >= follower.since.result():
             page = await follower.take()
-            if page is None and (follower.is_lost or follower.is_ended):
+            if page is None and (follower.is_lost or follower.is_ended or follower.is_resting):
                 self._follower, self._is_near = None, False
+                self.is_at_rest = follower.is_resting and not follower.is_lost
             return page
         page = await self._journal.read_log(after=self.position, limit=self._page, selection=self._selection)
         self._is_near = page.looked_to >= page.head

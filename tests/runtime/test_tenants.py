@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import attrs
 import pytest
 
-from framework import Application, Consistency, EventHandler, PostgresEventStore, Recorded
+from framework import (
+    Application,
+    Consistency,
+    EventHandler,
+    Lifespan,
+    PostgresEventStore,
+    ProcessManager,
+    Recorded,
+    Start,
+)
+from framework.errors import SubsystemFailed
+from framework.policies import Defaults
 from framework.store.postgres import Database
+from framework.store.postgres.listener import Head, Listener
+from framework.store.protocol import NewEvent, StreamWrite
 from framework.testing import eventually
 from tests.runtime.till import Moved, PutIn, Till, tills
 
@@ -29,12 +45,33 @@ class Takings(EventHandler[Moved]):
         self.heard.append(event.data.amount)
 
 
+BONUS = 100
+
+
+@attrs.frozen
+class Bonus(ProcessManager[Moved, PutIn]):
+    """What is put in by hand earns a bonus."""
+
+    @classmethod
+    def interested(cls, event: Moved) -> Start | None:
+        return None if event.amount == BONUS else Start(f"{event.amount}")
+
+    def handle(self, event: Moved) -> Iterator[PutIn]:
+        yield PutIn("bonus", BONUS)
+
+
 @asynccontextmanager
 async def tenants(
-    dsn: str, *, count: int = 2, max_readers: int = 8, handlers: Sequence[EventHandler[Moved]] = ()
+    dsn: str,
+    *,
+    count: int = 2,
+    max_readers: int = 8,
+    handlers: Sequence[EventHandler[Moved]] = (),
+    processes: Sequence[type[ProcessManager[Any, Any]]] = (),
+    schemas: Sequence[str] = (),
 ) -> AsyncGenerator[list[Application], None]:
     database = Database(dsn, max_readers=max_readers, max_appenders=1)
-    schemas = [f"tenant_{uuid4().hex[:16]}" for _ in range(count)]
+    schemas = schemas or [f"tenant_{uuid4().hex[:16]}" for _ in range(count)]
     try:
         async with AsyncExitStack() as opened:
             yield [
@@ -43,6 +80,8 @@ async def tenants(
                         store=PostgresEventStore(database, schema=schema),
                         router=tills(),
                         handlers=handlers[number : number + 1],
+                        processes=processes,
+                        defaults=Defaults(lifespan=Lifespan(idle_after=timedelta(0))),
                     )
                 )
                 for number, schema in enumerate(schemas)
@@ -82,19 +121,79 @@ async def test_two_applications_over_one_connection_are_wholly_apart(dsn: str, t
     assert at_other.position == 4
 
 
+async def are_at_rest(before: Collection[str]) -> bool:
+    return {task.get_name() for task in asyncio.all_tasks()} - set(before) <= LISTENER | {"relay Bonus"}
+
+
 async def test_applications_at_rest_hold_no_task(dsn: str) -> None:
     before = {task.get_name() for task in asyncio.all_tasks()}
     async with tenants(dsn, count=10) as applications:
-
-        async def are_at_rest() -> bool:
-            return {task.get_name() for task in asyncio.all_tasks()} - before <= LISTENER
-
-        await eventually(are_at_rest)
+        await eventually(lambda: are_at_rest(before))
         await asyncio.gather(*(each.dispatch(PutIn("a", 1)) for each in applications))
 
         states = [await each.state(Till, "a") for each in applications]
 
     assert [state.content for state in states] == [1] * 10
+
+
+async def test_handlers_and_processes_at_rest_run_no_slot_and_take_up_what_comes(dsn: str) -> None:
+    takings = [Takings() for _ in range(5)]
+    before = {task.get_name() for task in asyncio.all_tasks()}
+    async with tenants(dsn, count=5, handlers=takings, processes=[Bonus]) as applications:
+        for amount in (1, 2):
+            await asyncio.gather(
+                *(each.dispatch(PutIn("a", amount), consistency=Consistency.STRONG) for each in applications)
+            )
+            await eventually(lambda: are_at_rest(before))
+
+        # The bonus is sent by a process that was at rest, and what it leads to is heard of.
+        assert [each.heard for each in takings] == [[1, BONUS, 2, BONUS]] * 5
+        held = [(await each.health()).slots for each in applications]
+
+    assert [len(slots) for slots in held] == [2] * 5
+
+
+def tell_nobody(listener: Listener, head: Head) -> None:
+    del listener, head
+
+
+async def test_what_another_process_appends_wakes_who_is_at_rest(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Takings()
+    before = {task.get_name() for task in asyncio.all_tasks()}
+    moved = NewEvent(uuid4(), "Moved", 1, b'{"amount": 7}', b"{}", uuid4(), uuid4())
+    schema = f"tenant_{uuid4().hex[:16]}"
+    async with tenants(dsn, schemas=[schema], handlers=[heard]):
+        await eventually(lambda: are_at_rest(before))
+        monkeypatch.setattr(Listener, "tell", tell_nobody)  # so it finds out by looking
+        async with PostgresEventStore(dsn, schema=schema) as elsewhere:
+            await elsewhere.append([StreamWrite("till-a", 0, [moved])])
+
+            await eventually(lambda: heard.heard == [7])
+
+
+async def test_a_tenant_whose_tables_are_gone_fails_alone(dsn: str, takings: list[Takings]) -> None:
+    schemas = [f"tenant_{uuid4().hex[:16]}" for _ in takings]
+    async with tenants(dsn, schemas=schemas, handlers=takings) as (one, other):
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(f"ALTER TABLE {schemas[0]}.slots RENAME TO gone")
+            # Both are looked at in one statement.
+            await connection.execute(
+                "UPDATE framework_nodes.changes SET number = number + 1 WHERE schema = ANY ($1)", schemas
+            )
+        finally:
+            await connection.close()
+
+        async def has_failed() -> None:
+            assert (await one.health()).state == "failed"
+
+        await eventually(has_failed)
+        result = await other.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
+
+        assert result.waited == {"Takings": "handled"}
+        assert (await other.health()).is_healthy
+        with pytest.raises(SubsystemFailed, match="leases"):
+            await one.__aexit__(None, None, None)
 
 
 async def test_a_tenant_that_closes_leaves_the_others_at_work(dsn: str, takings: list[Takings]) -> None:

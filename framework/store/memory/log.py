@@ -154,19 +154,24 @@ class MemoryLog:
             if not self._users:
                 message = f"the store is closed: nothing will come after position {position}"
                 raise StorageUnavailable(message)
-            # One future for each who waits: a cancelled task cancels what it awaits, which must be its own.
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+            await self.growth(position)
         return len(self._log)
 
     @property
     def woken_by(self) -> str | None:
         """How it was last heard that the log has grown."""
         return "append" if self._log else None
+
+    def growth(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done once the head may lie above *position*."""
+        # One for each who waits: a cancelled task cancels what it awaits, which must be its own.
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._log) > position or not self._users:
+            waiter.set_result(None)
+        else:
+            self._waiters.add(waiter)
+            waiter.add_done_callback(self._waiters.discard)
+        return waiter
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""

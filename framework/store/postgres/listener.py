@@ -104,14 +104,19 @@ class Head:
         while self.position <= position:
             if self._is_closed:
                 raise StorageUnavailable("the store is closed")
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            self._listener.look(self)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+            await self.growth(position)  # a cancelled task cancels it, too
         return self.position
+
+    def growth(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done once the head may lie above *position*."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.position > position or self._is_closed:
+            waiter.set_result(None)
+        else:
+            self._waiters.add(waiter)
+            waiter.add_done_callback(self._waiters.discard)
+            self._listener.look(self)
+        return waiter
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -247,6 +247,10 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, ProcessTables, Audi
         """How it was last heard that the log has grown."""
         return self._known_head.woken_by
 
+    def growth(self, position: int) -> asyncio.Future[None]:
+        """Return a future that is done once the head may lie above *position*."""
+        return self._known_head.growth(position)
+
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
         rows = await self._fetch(statements.RECEIPTS, list(command_ids))
