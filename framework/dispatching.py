@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID, uuid5
 
+import attrs
+
 from framework.aggregate import Aggregate
 from framework.errors import UnknownCommand
 from framework.messages import DispatchResult, Metadata, ResultWithState
@@ -94,6 +96,13 @@ class Dispatching(Running):
         )
         return await dispatcher.dispatch(order)
 
+    async def dispatch_context(self, context: CommandContext) -> DispatchResult:
+        """Dispatch the command of *context* with all that is said of it there, ids and options included.
+
+        This is how a middleware hands a command to another application. Raises as `dispatch` does.
+        """
+        return await self._alive().dispatcher.dispatch(context)
+
     async def dispatch_many(
         self,
         commands: Iterable[object],
@@ -165,7 +174,7 @@ class Dispatching(Running):
                 options=options,
             )
             first = first or order
-            orders.append(order)
+            orders.append(attrs.evolve(order, is_together=True))
         return await dispatcher.dispatch_together(orders)
 
     @overload

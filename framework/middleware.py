@@ -36,6 +36,8 @@ class CommandContext:
     """The version that the aggregate must be at."""
     returning: type[Any] | None
     """The aggregate class, if its state is to come with the answer."""
+    is_together: bool = False
+    """Whether it is decided as one with others: then no layer can answer it by itself."""
 
 
 Next: TypeAlias = Callable[[CommandContext], Awaitable[DispatchResult]]
