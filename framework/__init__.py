@@ -2,6 +2,7 @@
 
 from framework.aggregate import Aggregate
 from framework.application import Application
+from framework.cron import Cron
 from framework.errors import CommandRejected, FrameworkError
 from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
@@ -24,6 +25,7 @@ __all__ = [
     "Connection",
     "Consistency",
     "Continue",
+    "Cron",
     "DispatchResult",
     "EventHandler",
     "FrameworkError",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID, uuid5
 
 import attrs
 
 from framework.aggregate import Aggregate
+from framework.cron import Cron
 from framework.errors import UnknownCommand
 from framework.messages import DispatchResult, Metadata, ResultWithState
 from framework.middleware import CommandContext
@@ -19,6 +20,7 @@ from framework.router import Waiting, names
 from framework.running import Running
 from framework.runtime.bulk import Bulk
 from framework.runtime.requests import NO_OPTIONS
+from framework.runtime.schedules import Scheduled
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
 C = TypeVar("C")
@@ -176,6 +178,38 @@ class Dispatching(Running):
             first = first or order
             orders.append(attrs.evolve(order, is_together=True))
         return await dispatcher.dispatch_together(orders)
+
+    @overload
+    async def schedule(self, command: object, *, key: str, at: datetime) -> Scheduled: ...
+
+    @overload
+    async def schedule(self, command: object, *, key: str, after: timedelta) -> Scheduled: ...
+
+    @overload
+    async def schedule(self, command: object, *, key: str, every: Cron) -> Scheduled: ...
+
+    async def schedule(
+        self,
+        command: object,
+        *,
+        key: str,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        every: Cron | None = None,
+    ) -> Scheduled:
+        """Have *command* dispatched later, and return once that is durable: by this process or another, once.
+
+        It is sent *at* a moment, which has a time zone, *after* a time from now, or *every* so often; at once where the
+        moment is over. What was scheduled under the *key* before and is not sent yet is not sent any more. A command
+        sent by key and moment has one outcome, however often it is scheduled. A refusal is parked under the *key*; see
+        `schedules`. Of what recurs, those moments that were missed are made up for by one.
+
+        Raises `InvalidOption` for a moment without a time zone, a time below nothing, and what is a hundred years away;
+        `InvalidRequest` for a key that is no name; `UnknownCommand`, `InvalidIdentity`, `UnencodableValue`,
+        `UnsupportedType`, or `ConfigurationError` where another command has the name of this one's class;
+        `StorageUnavailable`: nothing was scheduled.
+        """
+        return await self._alive().schedules.schedule(command, key, at=at, after=after, every=every)
 
     @overload
     def command_from_json(self, command: type[C], document: bytes | str) -> C: ...

@@ -175,6 +175,9 @@ POLL_SECONDS = 1.0
 PRUNE_SECONDS = 3_600.0
 """How often, with jitter, receipts and entries of an audit that are old enough are forgotten."""
 
+SCHEDULES_SECONDS = 60.0
+"""How often, with jitter, a process that has scheduled nothing looks whether others have."""
+
 HEAD_WAIT_SECONDS = 5.0
 """How long an append waits for the head of the log before it looks who holds it; then it waits again."""
 

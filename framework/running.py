@@ -15,6 +15,7 @@ from framework.read_models import ReadModels
 from framework.runtime.control import Control
 from framework.runtime.engine import Engine
 from framework.runtime.health import CLOSED, Health
+from framework.runtime.schedules import Schedules
 from framework.runtime.wiring import Wiring
 
 
@@ -75,6 +76,11 @@ class Running:
     def subscriptions(self) -> Control:
         """Where the handlers, processes and projectors stand, and what they have set aside; raises `NotRunning`."""
         return self._alive().control
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is scheduled outside of processes, to be looked at and cancelled; raises `NotRunning`."""
+        return self._alive().schedules
 
     def _alive(self) -> Engine:
         engine = self._engine

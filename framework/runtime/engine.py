@@ -15,7 +15,7 @@ from framework.contracts import message_types
 from framework.errors import StorageUnavailable
 from framework.handler import EventHandler, StartFrom
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
-from framework.policies import Options
+from framework.policies import SCHEDULES_SECONDS, Options
 from framework.projector import Projector
 from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
@@ -26,12 +26,13 @@ from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.housekeeping import Forget, forget_after
-from framework.runtime.processes import ProcessSink, ProcessType, Relay
+from framework.runtime.processes import Bell, ProcessSink, ProcessType, Relay, Relayed, Send
 from framework.runtime.progress import Place, Progress
 from framework.runtime.repeats import Repeats
 from framework.runtime.reports import Reports
 from framework.runtime.requests import Preparation
 from framework.runtime.rounds import Means
+from framework.runtime.schedules import Schedules
 from framework.runtime.snapshots import Snapshots
 from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
@@ -99,6 +100,9 @@ class Engine:
         self._reports = Reports(wiring.journal.store, self.supervisor, wiring.watch)
         self._relays: list[Relay] = []
         self._relaying: list[asyncio.Task[None]] = []
+        self.schedules = Schedules(
+            wiring.journal.store, wiring.journal.codec, wiring.router, wiring.clock, self._send, self._relay
+        )
         self._feeds: set[Feed] = set()
         self._started = AsyncExitStack()
         """Stops the handlers that were started."""
@@ -134,9 +138,8 @@ class Engine:
             self._reports.begin()
             await self._leases.join()
         for process, sink in self._processes:
-            relay = Relay(process, store, sink.bell, self._send, wiring.defaults.handler_retry, wiring.clock)
-            self._relays.append(relay)
-            self._relaying.append(self.supervisor.keep(f"relay {process.name}", relay.run))
+            self._relay(process, sink.bell, self._send)
+        self.supervisor.every(SCHEDULES_SECONDS, "schedules", self.schedules.look)
 
     async def stop(self) -> None:
         """Finish what was accepted, within the time that the defaults allow, and end every task."""
@@ -206,6 +209,7 @@ class Engine:
 
         All slots must be run here: of one that is run elsewhere nothing is heard.
         """
+        await self.schedules.look()
         passed = -1
         # What was sent may have been recorded, and have led to more.
         while passed < (head := await self._wiring.journal.store.head()):
@@ -300,6 +304,12 @@ class Engine:
     def _forget(self, name: str, kept: timedelta, forget: Forget) -> None:
         """Have *forget* called for what is older than it is *kept*."""
         forget_after(kept, name, forget, self._wiring.clock, self.supervisor)
+
+    def _relay(self, process: Relayed, bell: Bell, send: Send) -> None:
+        wiring = self._wiring
+        relay = Relay(process, wiring.journal.store, bell, send, wiring.defaults.handler_retry, wiring.clock)
+        self._relays.append(relay)
+        self._relaying.append(self.supervisor.keep(f"relay {process.name}", relay.run))
 
     async def _send(self, command: object, command_id: UUID) -> None:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.

@@ -372,6 +372,14 @@ class Withdrawal(NamedTuple):
     """The key; None for all that it has."""
 
 
+class Pending(NamedTuple):
+    """A command that a process has yielded or scheduled, and that has no answer yet."""
+
+    due_at: datetime | None
+    """When it is to be sent; None once it waits for its turn."""
+    command: OutboxRow
+
+
 @attrs.frozen
 class ProcessChange:
     """What handling some events, or a refusal, did to the instances of a process."""
@@ -397,6 +405,21 @@ class ProcessStore(Protocol):
         """Apply *change* to the process that *lease* names and move its slot to *position*, all or nothing.
 
         Raises `LeaseLost`, and has changed nothing then.
+        """
+        ...
+
+    async def change_process(self, process: str, change: ProcessChange) -> int:
+        """Apply *change* to a *process* that has no slots, all or nothing; return how many commands it withdrew.
+
+        Of changes to one instance, settled ones included, the later finds what the earlier left.
+        """
+        ...
+
+    async def pending(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[Pending]:
+        """Return what instances named above *after* have scheduled, wait to have sent, or have parked.
+
+        All of it as of one moment: by instance, in the order of sending, and then of time. It is *limit* commands, and
+        more where the last instance has more.
         """
         ...
 

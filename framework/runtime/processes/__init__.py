@@ -6,7 +6,7 @@ gets the answer it got before.
 """
 
 from framework.runtime.processes.declared import ProcessType
-from framework.runtime.processes.relay import Bell, Relay
+from framework.runtime.processes.relay import Bell, Relay, Relayed, Send
 from framework.runtime.processes.sink import ProcessSink
 
-__all__ = ["Bell", "ProcessSink", "ProcessType", "Relay"]
+__all__ = ["Bell", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from framework.codec import Codec
 from framework.contracts import initial_state, message_types
-from framework.errors import (
-    ConfigurationError,
-    DuplicateName,
-)
+from framework.errors import CommandRejected, ConfigurationError, DuplicateName
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
-from framework.runtime.processes.yielded import Yielded
-from framework.store.protocol import InstanceRow, OutboxRow
+from framework.runtime.processes.yielded import Source, Yielded
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
 
 
 class ProcessType:
@@ -48,6 +46,26 @@ class ProcessType:
         """Return the command that *row* holds."""
         cls: type[Any] = self.commands[row.command_type]
         return self.codec.decode(cls, row.command)
+
+    def refused(
+        self, row: OutboxRow, instance: InstanceRow | None, command: Any, refusal: CommandRejected, at: datetime
+    ) -> ProcessChange:
+        """Return what the *refusal* of the command in *row* leads to; raises it where nobody is left to hear of it."""
+        if instance is None:
+            raise refusal
+        answers = list(self.load(instance).rejected(command, refusal))
+        is_stopped = any(isinstance(answer, Stop) for answer in answers)
+        yielded = self.yielded()
+        source = Source(row.command_id, row.correlation_id, at)
+        yielded.take(row.instance, [answer for answer in answers if not isinstance(answer, Stop)], source)
+        if is_stopped:
+            yielded.end(row.instance)
+        return ProcessChange(
+            removed=[row.instance] if is_stopped else [],
+            commands=yielded.commands,
+            withdrawn=yielded.withdrawn,
+            timers=yielded.timers,
+        )
 
     def interests(self, event: object) -> Sequence[Interest]:
         """Return what *event* means to which instances, each named once."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from framework.clock import Clock
@@ -21,10 +21,7 @@ from framework.errors import (
 from framework.messages import Cause, current_cause
 from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_BEATEN, PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import CONFLICT, POLL_SECONDS, Backoff
-from framework.process_manager import Stop
-from framework.runtime.processes.declared import ProcessType
-from framework.runtime.processes.yielded import Source
-from framework.store.protocol import OutboxRow, ProcessChange, ProcessStore
+from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, ProcessStore
 
 RELAY_PAGE = 500
 """Commands read from the outbox at once."""
@@ -32,8 +29,27 @@ RELAY_PAGE = 500
 AT_ONCE = 64
 """Instances whose commands are on their way at the same time."""
 
-Send = Callable[[object, UUID], Awaitable[None]]
-"""Dispatches a command under an id; raises as a dispatch does."""
+Send = Callable[[Any, UUID], Awaitable[None]]
+"""Dispatches what `Relayed.command` returned, under an id; raises as a dispatch does."""
+
+
+class Relayed(Protocol):
+    """What has commands to send: a process, or what is scheduled outside of any."""
+
+    @property
+    def name(self) -> str:
+        """What its commands are stored under."""
+        ...
+
+    def command(self, row: OutboxRow) -> Any:
+        """Return what to send for *row*."""
+        ...
+
+    def refused(
+        self, row: OutboxRow, instance: InstanceRow | None, command: Any, refusal: CommandRejected, at: datetime
+    ) -> ProcessChange:
+        """Return what follows from a *refusal*; raises what the command is to be parked with."""
+        ...
 
 
 class Bell:
@@ -56,7 +72,7 @@ class Relay:
     """Sends the commands of a process: in order for each instance, many instances at a time."""
 
     def __init__(
-        self, process: ProcessType, store: ProcessStore, bell: Bell, send: Send, retry: Backoff, clock: Clock
+        self, process: Relayed, store: ProcessStore, bell: Bell, send: Send, retry: Backoff, clock: Clock
     ) -> None:
         self._process = process
         self._store = store
@@ -221,21 +237,6 @@ class Relay:
 
     async def _refused(self, row: OutboxRow, command: Any, refusal: CommandRejected) -> None:
         rows = await self._store.load_instances(row.process, [row.instance])
-        # An instance that is gone has nobody to hear of the refusal: the command is parked with it.
-        if row.instance not in rows:
-            raise refusal
-        answers = list(self._process.load(rows[row.instance]).rejected(command, refusal))
-        is_stopped = any(isinstance(answer, Stop) for answer in answers)
-        yielded = self._process.yielded()
-        source = Source(row.command_id, row.correlation_id, self._clock.now())
-        yielded.take(row.instance, [answer for answer in answers if not isinstance(answer, Stop)], source)
-        if is_stopped:
-            yielded.end(row.instance)
-        change = ProcessChange(
-            removed=[row.instance] if is_stopped else [],
-            commands=yielded.commands,
-            withdrawn=yielded.withdrawn,
-            timers=yielded.timers,
-        )
+        change = self._process.refused(row, rows.get(row.instance), command, refusal, self._clock.now())
         await self._store.settle_refused(row, change)
         self._bell.ring_for(change)

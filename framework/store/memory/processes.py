@@ -10,7 +10,7 @@ from uuid import UUID
 
 from framework.clock import Clock
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, StoredEvent, TimerRow
+from framework.store.protocol import InstanceRow, OutboxRow, Pending, ProcessChange, StoredEvent, TimerRow
 from framework.store.subscriptions import Lease
 
 
@@ -37,6 +37,20 @@ class MemoryProcesses:
         process = lease.name
         self._apply(process, change)
         self._fill(process, change.commands)
+
+    async def change_process(self, process: str, change: ProcessChange) -> int:
+        """Apply *change*, and return how many commands it withdrew."""
+        withdrawn = self._apply(process, change)
+        self._fill(process, change.commands)
+        return withdrawn
+
+    async def pending(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[Pending]:
+        """Return what instances named above *after* have scheduled, wait to have sent, or have parked."""
+        rows = [Pending(None, row) for row in self._outboxes[process].values()]
+        rows += [Pending(*timer) for timer in _by_time(self._timers[process].values())]
+        rows = sorted((row for row in rows if row.command.instance > after), key=lambda row: row.command.instance)
+        last = {row.command.instance for row in rows[limit - 1 : limit]}
+        return [row for place, row in enumerate(rows) if place < limit or row.command.instance in last]
 
     async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
         """Return at most *limit* commands to send, oldest first."""
@@ -95,8 +109,8 @@ class MemoryProcesses:
         if (waiting := outbox.get(row.command_id)) is not None:
             outbox[row.command_id] = waiting._replace(parked=reason)
 
-    def _apply(self, process: str, change: ProcessChange, *, but: UUID | None = None) -> None:
-        """Apply all of *change* but its commands; what is sent already, *but*, stays where it is."""
+    def _apply(self, process: str, change: ProcessChange, *, but: UUID | None = None) -> int:
+        """Apply all of *change* but its commands, and count what it withdraws; *but* is sent, and stays where it is."""
         rows = self._instances[process]
         for saved in change.saved:
             rows[saved.instance] = saved
@@ -106,14 +120,17 @@ class MemoryProcesses:
         keys = {(each.instance, each.timer) for each in change.withdrawn}
         keys |= {(row.command.instance, row.command.timer) for row in change.timers}
         timers, outbox = self._timers[process], self._outboxes[process]
+        before = len(timers) + len(outbox)
         for key in [key for key in timers if key in keys or key[0] in whole]:
             del timers[key]
         for row in list(outbox.values()):
             is_withdrawn = (row.instance, row.timer) in keys or row.instance in whole
             if row.timer is not None and is_withdrawn and row.parked is None and row.command_id != but:
                 del outbox[row.command_id]
+        withdrawn = before - len(timers) - len(outbox)
         for timer in change.timers:
             timers[timer.command.instance, timer.command.timer or ""] = timer
+        return withdrawn
 
     def _fill(self, process: str, commands: Iterable[OutboxRow]) -> None:
         outbox = self._outboxes[process]

@@ -12,7 +12,7 @@ from uuid import UUID
 from framework.errors import LeaseLost
 from framework.store.postgres import statements
 from framework.store.postgres.asking import Asking
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, TimerRow
+from framework.store.protocol import InstanceRow, OutboxRow, Pending, ProcessChange, TimerRow
 from framework.store.subscriptions import Lease
 
 
@@ -38,6 +38,22 @@ class ProcessTables(Asking):
             await _apply(connection, process, change)
             if change.commands:
                 await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
+
+    async def change_process(self, process: str, change: ProcessChange) -> int:
+        """Apply *change*, all or nothing, and return how many commands it withdrew."""
+        of = {each.instance for each in change.withdrawn} | {row.command.instance for row in change.timers}
+        async with self._transaction() as connection:
+            await connection.execute(statements.LOCK_INSTANCES, process, sorted(of))
+            withdrawn = await _apply(connection, process, change)
+            if change.commands:
+                await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
+            return withdrawn
+
+    async def pending(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[Pending]:
+        """Return what instances named above *after* have scheduled, wait to have sent, or have parked."""
+        rows = await self._fetch(statements.PENDING, process, after, limit)
+        found = [Pending(due_at, OutboxRow(*command)) for due_at, *command in rows]
+        return sorted(found, key=_order)
 
     async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
         """Return at most *limit* commands to send, oldest first, without those behind a parked one."""
@@ -69,6 +85,7 @@ class ProcessTables(Asking):
     async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
         """Remove a refused command and apply what its process made of it, all or nothing."""
         async with self._transaction() as connection:
+            await connection.execute(statements.LOCK_INSTANCES, row.process, [row.instance])
             stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id])
             if not stood:
                 return False
@@ -84,8 +101,9 @@ class ProcessTables(Asking):
         await self._fetch(statements.PARK, row.process, row.command_id, reason)
 
 
-async def _apply(connection: Any, process: str, change: ProcessChange) -> None:
-    """Apply all of *change* but its commands."""
+async def _apply(connection: Any, process: str, change: ProcessChange) -> int:
+    """Apply all of *change* but its commands, and return how many commands it withdrew."""
+    count = 0
     if change.saved:
         instances, versions, states = zip(*change.saved, strict=True)
         await connection.execute(statements.SAVE_INSTANCES, process, instances, versions, states)
@@ -95,12 +113,13 @@ async def _apply(connection: Any, process: str, change: ProcessChange) -> None:
     if withdrawn:
         of, keys = zip(*withdrawn, strict=True)
         # In this order: one that comes due meanwhile is gone from the timers, and is found where it went.
-        await connection.execute(statements.WITHDRAW_TIMERS, process, of, keys)
-        await connection.execute(statements.WITHDRAW_COMMANDS, process, of, keys)
+        count += len(await connection.fetch(statements.WITHDRAW_TIMERS, process, of, keys))
+        count += len(await connection.fetch(statements.WITHDRAW_COMMANDS, process, of, keys))
     if change.timers:
         commands = [row.command for row in change.timers]
         places = [row.timer for row in commands], [row.due_at for row in change.timers]
         await connection.execute(statements.SET_TIMERS, process, *_columns(commands), *places)
+    return count
 
 
 def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
@@ -113,3 +132,11 @@ def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
         [row.correlation_id for row in commands],
         [row.causation_id for row in commands],
     )
+
+
+def _order(pending: Pending) -> tuple[str, bool, Any, Any]:
+    """Return what sorts *pending*: what waits goes before what is not due."""
+    command = pending.command
+    if pending.due_at is None:
+        return command.instance, False, command.number, command.piece
+    return command.instance, True, pending.due_at, command.timer

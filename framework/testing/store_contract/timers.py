@@ -158,3 +158,41 @@ class TimerContract(OnAStore):
             await store.advance_process(before, ProcessChange(timers=[new_timer(NOON)]), position=9)
 
         assert list(await store.timers("p")) == []
+
+    async def test_a_process_without_slots_is_changed_and_says_what_that_withdrew(self, store: EventStore) -> None:
+        first, due, later = new_timer(NOON + SECOND), new_timer(NOON, of="j"), new_timer(NOON + 2 * SECOND)
+        command = new_command(instance="j")
+        assert await store.change_process("p", ProcessChange(commands=[command], timers=[first, due])) == 0
+        await store.fire("p", until=NOON, limit=10)
+
+        assert await store.change_process("p", ProcessChange(withdrawn=[Withdrawal("j", None)])) == 1
+        assert await store.change_process("p", ProcessChange(timers=[later])) == 1
+
+        assert await waiting(store) == [command.command_id]
+        assert [row.command.command_id for row in await store.timers("p")] == [later.command.command_id]
+        assert await store.change_process("p", ProcessChange(withdrawn=[Withdrawal("j", None)])) == 0
+
+    async def test_what_has_no_answer_yet_is_listed_by_instance_and_an_instance_comes_whole(
+        self, store: EventStore
+    ) -> None:
+        parked, waits = new_command(instance="b"), new_command(instance="b")
+        late, early = new_timer(NOON + SECOND, "late", of="b"), new_timer(NOON, "soon", of="b")
+        others = new_timer(NOON, of="B"), new_timer(NOON, of="c")
+        await store.change_process("p", ProcessChange(commands=[parked, waits], timers=[late, early, *others]))
+        await store.change_process("q", ProcessChange(commands=[new_command("q")]))
+        await store.park(await row_of(store, parked), "it broke")
+
+        first = await store.pending("p", limit=1)
+        second = await store.pending("p", after="B", limit=2)
+        third = await store.pending("p", after="b")
+
+        assert [(each.due_at, each.command.instance) for each in first] == [(NOON, "B")]
+        assert ids_of(each.command for each in second) == ids_of([parked, waits, early.command, late.command])
+        assert [(each.due_at, each.command.parked, each.command.timer) for each in second] == [
+            (None, "it broke", None),
+            (None, None, None),
+            (NOON, None, "soon"),
+            (NOON + SECOND, None, "late"),
+        ]
+        assert ids_of(each.command for each in third) == [others[1].command.command_id]
+        assert list(await store.pending("nobody")) == []

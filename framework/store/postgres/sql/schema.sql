@@ -385,7 +385,7 @@ CREATE TABLE migrations (
 
 CREATE TABLE outbox (
     process text NOT NULL,
-    instance text NOT NULL,
+    instance text NOT NULL COLLATE pg_catalog."C",
     number bigint NOT NULL,
     piece integer NOT NULL,
     command_id uuid NOT NULL,
@@ -505,7 +505,7 @@ CREATE TABLE subscriptions (
 
 CREATE TABLE timers (
     process text NOT NULL,
-    instance text NOT NULL,
+    instance text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL,
     due_at timestamp with time zone NOT NULL,
     command_id uuid NOT NULL,
