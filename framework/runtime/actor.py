@@ -115,6 +115,7 @@ class Actor:
                         round_ = self._take()
                         if round_:
                             await self._serve(round_)
+                            round_ = []  # or one at rest would hold on to all that its last commands were and led to
                     self._rest()
                 elif (self._is_retiring or now() >= self._due) and self.mailbox.is_quiet and not self._visitors:
                     # No `await` from here to where its owner finds it no more: a command can reach it before, or find

@@ -85,8 +85,7 @@ class Mailbox(Generic[T]):
 
     def take(self, at_most: int) -> list[T]:
         """Remove and return at most *at_most* items, oldest first; none if nothing waits."""
-        taken = self._items[:at_most]
-        del self._items[:at_most]
+        taken, self._items = self._items[:at_most], self._items[at_most:]
         self._admit()
         return taken
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
+from weakref import ref
 
 import attrs
 import pytest
@@ -200,6 +202,19 @@ async def test_commands_decided_together_say_how_long_to_stay_as_well() -> None:
     async with living(Lifespan(idle_after=AT_ONCE)) as app:
         await app.dispatch_together([PutIn("a", 1), PutIn("b", 1)])
         await gone(app)
+
+
+async def test_an_aggregate_at_rest_does_not_hold_on_to_what_it_was_asked() -> None:
+    async with application(MemoryEventStore()) as app:
+        command = PutIn("a", 1)
+        held = ref(command)
+
+        await app.dispatch(command)
+        del command
+        gc.collect()
+
+        assert held() is None
+        assert live(app) == {"till-a"}
 
 
 def failing(_: object) -> timedelta:
