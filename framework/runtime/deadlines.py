@@ -22,7 +22,7 @@ class Deadline:
     def __init__(self, moments: dict[int, Deadline], number: int) -> None:
         self._moments = moments
         self._number = number
-        self._waiting: dict[Request, tuple[str, float]] = {}
+        self._waiting: set[Request] = set()
         self._alarm = asyncio.get_running_loop().call_at(number * GRANULE_S, self._ring)
 
     @property
@@ -30,21 +30,22 @@ class Deadline:
         """Whether it has come, or nobody waits for it any more."""
         return self._moments.get(self._number) is not self
 
-    def add(self, request: Request, stream: str, timeout_s: float) -> None:
-        """Have *request*, which is for *stream*, expire then, unless it is removed before."""
-        self._waiting[request] = stream, timeout_s
+    def add(self, request: Request) -> None:
+        """Have *request* expire then, unless it is removed before."""
+        self._waiting.add(request)
 
     def remove(self, request: Request) -> None:
         """Let go of *request*; of itself when nobody is left."""
-        if self._waiting.pop(request, None) is not None and not self._waiting:
+        self._waiting.discard(request)
+        if not self._waiting and not self.is_over:
             self._alarm.cancel()
             del self._moments[self._number]
 
     def _ring(self) -> None:
         del self._moments[self._number]
-        waiting, self._waiting = self._waiting, {}
-        for request, (stream, timeout_s) in waiting.items():
-            request.expire(stream, timeout_s)
+        waiting, self._waiting = self._waiting, set()
+        for request in waiting:
+            request.expire()
 
 
 class Deadlines:
@@ -53,11 +54,11 @@ class Deadlines:
     def __init__(self) -> None:
         self._moments: dict[int, Deadline] = {}
 
-    def enter(self, request: Request, stream: str, timeout_s: float) -> Deadline:
-        """Have *request* expire after *timeout_s*; return from where to remove it when it is answered."""
-        number = int((asyncio.get_running_loop().time() + timeout_s) / GRANULE_S) + 1
+    def enter(self, request: Request) -> Deadline:
+        """Have *request* expire when its time is over; return from where to remove it when it is answered."""
+        number = int((asyncio.get_running_loop().time() + request.terms.timeout_s) / GRANULE_S) + 1
         deadline = self._moments.get(number)
         if deadline is None:
             deadline = self._moments[number] = Deadline(self._moments, number)
-        deadline.add(request, stream, timeout_s)
+        deadline.add(request)
         return deadline

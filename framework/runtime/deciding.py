@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -15,7 +15,6 @@ from framework.clock import Clock
 from framework.errors import CommandIdReused, CommandRejected, InvalidDecision, WrongExpectedVersion
 from framework.journal import Journal
 from framework.observe import LIFESPAN_FAILED, log
-from framework.policies import Lifespan
 from framework.refusals import encode_refusal
 from framework.router import Registration
 from framework.runtime.replica import Replica
@@ -29,25 +28,25 @@ class Decision:
     """What one command of a round came to, as long as nothing else has been written."""
 
     request: Request
-    repeats: list[Request]
-    """The same command again, in the same round: it gets the same answer."""
     first_version: int
     state: Aggregate[Any, Any]
     """The state after it."""
-    events: list[Any] = attrs.field(factory=list[Any])
+    events: list[Any]
     error: Exception | None = None
+    repeats: Sequence[Request] = ()
+    """The same command again, in the same round: it gets the same answer."""
 
-    def idle_after(self, stream: str, default: Lifespan) -> timedelta:
-        """Return how long the aggregate of *stream* stays in memory after it."""
-        order, route = self.request.order, self.request.route
-        lifespan = order.options.lifespan or route.options.lifespan or default
+    @property
+    def idle_after(self) -> timedelta:
+        """How long the aggregate stays in memory after it."""
+        lifespan = self.request.terms.lifespan
         if lifespan.after is None:
             return lifespan.idle_after
         try:
             found: timedelta = self.request.context.run(lifespan.idle_after_message, self._message)
             found.total_seconds()  # an `after` without types may have returned anything
         except Exception as error:  # noqa: BLE001 - the user's code: it decides how long, and nothing else
-            log.error(LIFESPAN_FAILED, stream=stream, error=repr(error), exc_info=error)
+            log.error(LIFESPAN_FAILED, stream=self.request.stream, error=repr(error), exc_info=error)
             return lifespan.idle_after
         return found
 
@@ -62,8 +61,8 @@ class Round:
 
     state: Aggregate[Any, Any]
     version: int
-    decisions: list[Decision] = attrs.field(factory=list[Decision])
-    events: list[NewEvent] = attrs.field(factory=list[NewEvent])
+    decisions: list[Decision]
+    events: list[NewEvent]
 
     def receipts(self, stream: str) -> list[Receipt]:
         """Return what is to be remembered of the commands whose callers gave an id."""
@@ -94,16 +93,16 @@ class Deciding:
 
     def decide(self, replica: Replica, requests: Iterable[Request]) -> Round:
         """Decide *requests* one on the other, the first on the state that *replica* holds."""
-        round_ = Round(replica.state, replica.version)
+        round_ = Round(replica.state, replica.version, [], [])
         by_id: dict[UUID, Decision] = {}
         for request in requests:
             if request.digest is not None and (first := by_id.get(request.command_id)):
                 if first.request.digest == request.digest:
-                    first.repeats.append(request)
+                    first.repeats = (*first.repeats, request)
                 else:
                     request.settle(CommandIdReused(request.command_id))
                 continue
-            decision = Decision(request, [], round_.version + 1, round_.state)
+            decision = Decision(request, round_.version + 1, round_.state, [])
             try:
                 request.context.run(self._way, replica, round_, decision)
             except Exception as error:  # noqa: BLE001 - the domain's code failed: its caller is told, the actor goes on

@@ -17,7 +17,8 @@ from framework.observe import COMMAND_ACCEPTED, COMMAND_FAILED, COMMAND_REJECTED
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
 from framework.runtime.deadlines import Deadlines
-from framework.runtime.requests import Preparation, Prepared
+from framework.runtime.mailbox import Mailbox
+from framework.runtime.requests import Preparation, Request
 from framework.runtime.rounds import Means
 from framework.runtime.together import Together
 from framework.runtime.watch import Watch
@@ -61,40 +62,34 @@ class Dispatcher:
     async def _decided(self, order: CommandContext) -> DispatchResult:
         """Have *order* decided: the innermost of the onion."""
         with _caused(order):
-            prepared = self.preparation.prepare(order, self.preparation.digest(order))
-            awaited = await self._awaited(prepared)
+            request = self.preparation.prepare(order, self.preparation.digest(order))
+            awaited = await self._awaited(request)
+            # The time settles the answer itself, and cancels nobody.
+            deadline = self._deadlines.enter(request)
             try:
-                result = await self._answer(prepared)
+                # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
+                mailbox = self._actors.find(request.stream, request.route.registration).mailbox
+                if not mailbox.offer(request):
+                    await _wait_for_room(mailbox, request)
+                result = await request.answer
             except Exception as error:
-                _log_failure(order, prepared.stream, type(order.command).__name__, error)
+                _log_failure(order, request.stream, type(order.command).__name__, error)
                 raise
+            finally:
+                deadline.remove(request)
             _log_success(order, result)
             if not awaited:
                 return result
             waited = await self._waits.wait_for_results([result], awaited, timeout_s=self._consistency_timeout_s)
             return attrs.evolve(result, waited=waited)
 
-    async def _awaited(self, prepared: Prepared) -> Collection[str]:
+    async def _awaited(self, request: Request) -> Collection[str]:
         """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
-        if prepared.wanted is Consistency.EVENTUAL:
+        wanted = request.terms.wanted
+        if wanted is Consistency.EVENTUAL:
             return ()
         name_of = self._means.journal.types.name_of
-        return await self._waits.choose(prepared.wanted, {name_of(event)[0] for event in prepared.events})
-
-    async def _answer(self, prepared: Prepared) -> DispatchResult:
-        stream, request, timeout_s = prepared.stream, prepared.request, prepared.timeout_s
-        # The time settles the answer itself, and cancels nobody.
-        deadline = self._deadlines.enter(request, stream, timeout_s)
-        try:
-            # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
-            mailbox = self._actors.find(stream, request.route.registration).mailbox
-            if not mailbox.offer(request):
-                with suppress(TimeoutError):  # by then the answer has been settled, or is in this very step
-                    async with asyncio.timeout(timeout_s):
-                        await mailbox.put(request)
-            return await request.answer
-        finally:
-            deadline.remove(request)
+        return await self._waits.choose(wanted, {name_of(event)[0] for event in request.route.registration.events})
 
     # Several at once ---------------------------------------------------------------------------------
 
@@ -131,15 +126,13 @@ class Dispatcher:
         # A receipt stands for its part of this whole: the same command in another company is not the same.
         digests = [self.preparation.digest(order) or b"" for order in orders]
         whole = hashlib.sha256(b"".join(digests)).digest() if all(digests) else None
-        prepared = [self.preparation.prepare(order, whole) for order in orders]
-        awaited = [await self._awaited(each) for each in prepared]
-        timeout_s = max(each.timeout_s for each in prepared)
-        pairs = [(each.stream, each.request) for each in prepared]
+        requests = [self.preparation.prepare(order, whole) for order in orders]
+        awaited = [await self._awaited(request) for request in requests]
         try:
-            results = await Together(self._means, pairs).decide(self._actors, timeout_s)
+            results = await Together(self._means, requests).decide(self._actors)
         except Exception as error:
             names = ", ".join(type(order.command).__name__ for order in orders)
-            _log_failure(orders[0], ", ".join(stream for stream, _ in pairs), names, error)
+            _log_failure(orders[0], ", ".join(request.stream for request in requests), names, error)
             raise
         for order, result in zip(orders, results, strict=True):
             _log_success(order, result)
@@ -158,7 +151,15 @@ def _caused(order: CommandContext) -> AbstractContextManager[None]:
     return caused(correlation_id=order.correlation_id, causation_id=order.causation_id, command_id=order.command_id)
 
 
+async def _wait_for_room(mailbox: Mailbox[Request], request: Request) -> None:
+    with suppress(TimeoutError):  # by then the answer has been settled, or is in this very step
+        async with asyncio.timeout(request.terms.timeout_s):
+            await mailbox.put(request)
+
+
 def _log_success(order: CommandContext, result: DispatchResult) -> None:
+    if not log.is_heard:  # to say it to nobody would take a hundredth of a dispatch
+        return
     log.debug(
         COMMAND_ACCEPTED,
         stream=result.stream,

@@ -35,12 +35,11 @@ class Replica:
         self.state, self.version, self.position, self._saved = self.registration.initial, 0, 0, 0
 
     async def load(self, callers: Sequence[Caller], watch: Watch) -> None:
-        """Take over what the log holds, which *callers* wait for, if nothing of it is taken over yet."""
-        if not self.version:
-            with watch.rehydrating(self.registration.aggregate, self.stream, callers) as folded:
-                found = await self._states.load(self.stream, self.registration)
-                self.state, self.version, self.position, self._saved = found
-                folded(self.version - self._saved)
+        """Take over what the log holds, which *callers* wait for."""
+        with watch.rehydrating(self.registration.aggregate, self.stream, callers) as folded:
+            found = await self._states.load(self.stream, self.registration)
+            self.state, self.version, self.position, self._saved = found
+            folded(self.version - self._saved)
 
     async def catch_up(self) -> bool:
         """Fold what the log holds beyond this state, and say whether there was anything."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -18,16 +18,35 @@ from framework.errors import DispatchTimeout, InvalidMetadata, InvalidOption, Ou
 from framework.journal import Journal
 from framework.messages import CAUSED_BY, Consistency, DispatchResult, Metadata, ResultWithState, current_cause
 from framework.middleware import CommandContext
-from framework.policies import Defaults, Options
+from framework.policies import Defaults, Lifespan, Options
 from framework.router import Route, Router
 from framework.store.protocol import Expected
-
-T = TypeVar("T")
 
 NO_OPTIONS: Final = Options()
 NO_METADATA: Final[Metadata] = MappingProxyType({})
 
 Outcome: TypeAlias = DispatchResult | Exception
+
+
+@attrs.frozen
+class Terms:
+    """How commands are dispatched, with nothing left open."""
+
+    timeout_s: float
+    wanted: Consistency | tuple[str, ...]
+    """Whom the caller waits for after the aggregate."""
+    retry: int
+    """How often a command that lost to another writer is decided again."""
+    lifespan: Lifespan
+    """How long the aggregate stays in memory after it."""
+
+    @classmethod
+    def of(cls, options: Options, defaults: Defaults) -> Terms:
+        """Return what *options* say, and *defaults* where they say nothing."""
+        timeout = defaults.dispatch_timeout if options.timeout is None else options.timeout
+        wanted = defaults.consistency if options.consistency is None else options.consistency
+        retry = defaults.conflict_retries if options.retry is None else options.retry
+        return cls(timeout.total_seconds(), wanted, retry, options.lifespan or defaults.lifespan)
 
 
 @attrs.define(eq=False)
@@ -36,12 +55,12 @@ class Request:
 
     order: CommandContext
     route: Route
+    stream: str
+    terms: Terms
     digest: bytes | None
     """Set where the caller gave the id: the answer is then kept under it."""
     metadata: bytes
     """What is recorded with the events."""
-    retry: int
-    """How often the command may be decided again."""
     context: Context
     """The caller's: the command is decided in it."""
     answer: asyncio.Future[DispatchResult]
@@ -60,9 +79,10 @@ class Request:
         # Under an id that nobody gave no receipt is kept: the same command sent under it would be decided anew.
         return OutcomeUnknown(stream, None if self.digest is None else self.command_id)
 
-    def expire(self, stream: str, after_s: float) -> None:
+    def expire(self) -> None:
         """Tell the caller that its time is over; what no actor has taken yet is withdrawn by it."""
-        self.settle(self.outcome_unknown(stream) if self.is_taken else DispatchTimeout(stream, after_s))
+        stream, timeout_s = self.stream, self.terms.timeout_s
+        self.settle(self.outcome_unknown(stream) if self.is_taken else DispatchTimeout(stream, timeout_s))
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller *outcome*, if it still listens."""
@@ -84,22 +104,6 @@ class Request:
         return DispatchResult(*answer) if order.returning is None else ResultWithState(*answer, state=state)
 
 
-@attrs.frozen
-class Prepared:
-    """A command that only needs its aggregate."""
-
-    stream: str
-    request: Request
-    timeout_s: float
-    wanted: Consistency | tuple[str, ...]
-    """Whom to wait for after that."""
-
-    @property
-    def events(self) -> Collection[type[Any]]:
-        """What it may lead to."""
-        return self.request.route.registration.events
-
-
 class Preparation:
     """Makes requests of orders, by what was said with the call, at registration, and for the application."""
 
@@ -108,6 +112,8 @@ class Preparation:
         self._codec = journal.codec
         self._clock = clock
         self._defaults = defaults
+        self._registered: dict[Route, Terms] = {}
+        """What holds for commands whose callers say nothing, which are most."""
 
     def order(
         self,
@@ -152,28 +158,34 @@ class Preparation:
         command = order.command
         return hashlib.sha256(type(command).__qualname__.encode() + b"\0" + self._codec.encode(command)).digest()
 
-    def prepare(self, order: CommandContext, digest: bytes | None) -> Prepared:
+    def prepare(self, order: CommandContext, digest: bytes | None) -> Request:
         """Return *order* ready to be decided; raises what is wrong with it."""
         route = self._router.route(order.command)
         stream = route.stream(order.command)
         if order.returning not in (None, route.registration.aggregate):
             asked, known = order.returning, route.registration.aggregate
             raise InvalidOption(f"returning={asked!r}: {route.command.__name__} goes to {known.__name__}")
-        call, registered, defaults = order.options, route.options, self._defaults
         loop = asyncio.get_running_loop()
-        request = Request(
+        return Request(
             order,
             route,
+            stream,
+            self._terms(order.options, route),
             digest,
             self._metadata(order),
-            _first(call.retry, registered.retry, defaults.conflict_retries),
             copy_context(),
             loop.create_future(),
             loop.time(),
         )
-        timeout = _first(call.timeout, registered.timeout, defaults.dispatch_timeout)
-        wanted = call.consistency or registered.consistency or defaults.consistency
-        return Prepared(stream, request, timeout.total_seconds(), wanted)
+
+    def _terms(self, call: Options, route: Route) -> Terms:
+        """Return what the one nearest to the caller says of each."""
+        if call is not NO_OPTIONS:
+            return Terms.of(call.over(route.options), self._defaults)
+        terms = self._registered.get(route)
+        if terms is None:
+            terms = self._registered[route] = Terms.of(route.options, self._defaults)
+        return terms
 
     def _metadata(self, order: CommandContext) -> bytes:
         if order.metadata is NO_METADATA and order.causation_id is None:
@@ -190,10 +202,3 @@ class Preparation:
             return self._codec.encode_metadata({**order.metadata, **caused_by})
         except UnencodableValue as error:
             raise InvalidMetadata(str(error)) from error
-
-
-def _first(call: T | None, registration: T | None, default: T) -> T:
-    """Return what the one nearest to the caller says."""
-    if call is not None:
-        return call
-    return default if registration is None else registration

@@ -101,7 +101,8 @@ class Rounds:
         await self.load(requests)
         conflicts = 0
         while requests:
-            together = requests[: TURN_LIMIT if self._has_rivals else ROUND_LIMIT]
+            limit = TURN_LIMIT if self._has_rivals else ROUND_LIMIT
+            together = requests if len(requests) <= limit else requests[:limit]
             try:
                 round_, first = await (self._append_in_turn if self._has_rivals else self._append)(together)
             except WrongExpectedVersion:
@@ -121,8 +122,9 @@ class Rounds:
                 requests = requests[len(together) :]
 
     async def load(self, callers: Sequence[Request]) -> None:
-        """Have the state there that *callers* wait for."""
-        await self.replica.load(callers, self._means.watch)
+        """Have the state there that *callers* wait for, if nothing of it is there yet."""
+        if not self.replica.version:
+            await self.replica.load(callers, self._means.watch)
 
     def decide(self, requests: Iterable[Request]) -> Round:
         """Decide *requests* one on the other, the first on the state as it is; nothing is answered yet."""
@@ -136,18 +138,18 @@ class Rounds:
         if round_.events:
             replica.position = first + len(round_.events)
             replica.offer_snapshot()
-        failed = [d for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]
-        faults = [request for decision in failed for request in (decision.request, *decision.repeats)]
-        if repeats := [request.command_id for request in faults if request.digest is not None]:
-            # What fails now may be the repeat of what was accepted then.
-            await self._means.repeats.answer(faults, repeats)
+        if failed := [d for d in round_.decisions if d.error and not isinstance(d.error, CommandRejected)]:
+            faults = [request for decision in failed for request in (decision.request, *decision.repeats)]
+            if repeats := [request.command_id for request in faults if request.digest is not None]:
+                # What fails now may be the repeat of what was accepted then.
+                await self._means.repeats.answer(faults, repeats)
         for decision in round_.decisions:
             version = decision.first_version + len(decision.events) - 1
             at = first + version - before if version > before else position
             events, state = decision.events, decision.state
             for request in (decision.request, *decision.repeats):
                 request.settle(decision.error or request.result(stream, version, at, events, state))
-        self.idle_after = round_.decisions[-1].idle_after(stream, self._means.lifespan)
+        self.idle_after = round_.decisions[-1].idle_after
 
     async def _append(self, requests: Sequence[Request]) -> tuple[Round, int]:
         """Decide *requests*, and return what they came to, once it is committed, and the position it lies behind."""
@@ -191,7 +193,7 @@ class Rounds:
         """Return those of *requests* that want to be decided again after so many *conflicts*; the others end here."""
         others: list[Request] = []
         for request in requests:
-            if conflicts > request.retry:
+            if conflicts > request.terms.retry:
                 request.settle(TooManyAttempts(self.replica.stream, conflicts))
             else:
                 others.append(request)

@@ -40,31 +40,31 @@ Failed: TypeAlias = tuple[str, Decision, Exception]
 class Together:
     """Commands that are decided as one, on their way to an answer each."""
 
-    def __init__(self, means: Means, requests: Sequence[tuple[str, Request]]) -> None:
-        """Each of *requests* comes with its stream; each bears the digest of all, if their id was given."""
+    def __init__(self, means: Means, requests: Sequence[Request]) -> None:
+        """Each of *requests* bears the digest of all, if their id was given."""
         self._means = means
         self._journal = means.journal
-        self._pairs = requests
         self._watch = means.watch
-        self._requests = [request for _, request in requests]
+        self._requests = requests
         self._is_sent = False
         """Whether the store was handed something that it has not answered."""
 
-    async def decide(self, actors: Actors, timeout_s: float) -> Sequence[DispatchResult]:
+    async def decide(self, actors: Actors) -> Sequence[DispatchResult]:
         """Return the answers once all events are durable.
 
         Raises the error of the first command that was refused or failed, for all of them; `DispatchTimeout`,
         `TooManyAttempts`, and whatever keeps an append from being recorded: nothing was recorded. `OutcomeUnknown`
         where that cannot be said.
         """
+        timeout_s = max(request.terms.timeout_s for request in self._requests)
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit, AsyncExitStack() as visits:
                 visited: dict[str, Rounds] = {}
-                for stream, request in sorted(self._pairs, key=lambda pair: pair[0]):
-                    if stream not in visited:
-                        actor = actors.find(stream, request.route.registration)
-                        visited[stream] = await visits.enter_async_context(actor.visited())
+                for request in sorted(self._requests, key=lambda request: request.stream):
+                    if request.stream not in visited:
+                        actor = actors.find(request.stream, request.route.registration)
+                        visited[request.stream] = await visits.enter_async_context(actor.visited())
                 for rounds in visited.values():
                     await rounds.load(self._requests)
                 try:
@@ -80,11 +80,11 @@ class Together:
 
     @property
     def _name(self) -> str:
-        return ", ".join(dict.fromkeys(stream for stream, _ in self._pairs))
+        return ", ".join(dict.fromkeys(request.stream for request in self._requests))
 
     async def _record(self, visited: Mapping[str, Rounds]) -> Sequence[DispatchResult]:
         """Decide until the log holds nothing but what was decided on; raises `ReceiptTaken` for a repeat."""
-        retries = max(request.retry for request in self._requests)
+        retries = max(request.terms.retry for request in self._requests)
         conflicts = 0
         while True:
             has_rivals = conflicts >= CONFLICTS_BEFORE_TURN
@@ -156,7 +156,7 @@ class Together:
 
     def _decide(self, visited: Mapping[str, Rounds]) -> Decided:
         return [
-            (rounds, rounds.decide(request for each, request in self._pairs if each == stream))
+            (rounds, rounds.decide(request for request in self._requests if request.stream == stream))
             for stream, rounds in visited.items()
         ]
 
