@@ -38,7 +38,7 @@ from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.wiring import Wiring
 from framework.selection import Selection
-from framework.store.subscriptions import Kind
+from framework.store.subscriptions import Kind, OnChange
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
 from framework.subscription.failure import OnError, Policy
@@ -49,6 +49,8 @@ from framework.subscription.tail import Feed, Tail
 
 TAIL_ROOM = 5_000
 """Events that one subscription may leave untaken before it reads pages of its own again."""
+
+REFUSE: Final[OnChange] = "refuse"
 
 EVENTUALLY: Final = Options(consistency=Consistency.EVENTUAL)
 
@@ -133,7 +135,7 @@ class Engine:
         for name, subscription in self._subscriptions.items():
             self._progress[subscription.name] = self.waits.register(name, subscription)
             start = await start_position(subscription.name, subscription.start_from, store)
-            await store.subscriptions.define(subscription.definition, start=start)
+            await store.subscriptions.define(subscription.definition, start=start, on_change=subscription.on_change)
         if self._subscriptions:
             self._reports.begin()
             await self._leases.join()
@@ -258,10 +260,10 @@ class Engine:
             selection = Selection(types)
             start_from: StartFrom = "origin"
             batch = None if isinstance(reader, ProcessType) else reader.batch_size
-            within = timedelta(0)
+            within, version, on_change = timedelta(0), 1, REFUSE
             if isinstance(reader, EventHandler):
                 selection, start_from = Selection(types, reader.prefix, reader.stream), reader.start_from
-                within = reader.batch_within
+                within, version, on_change = reader.batch_within, reader.version, reader.on_change
             found[name] = Subscription(
                 known_as or name,
                 selection,
@@ -272,6 +274,8 @@ class Engine:
                 batch or wiring.defaults.batch,
                 within.total_seconds(),
                 _kind(reader),
+                version,
+                on_change,
             )
 
         for name, handler in wiring.handlers.items():

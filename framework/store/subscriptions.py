@@ -17,7 +17,12 @@ from uuid import UUID
 
 import attrs
 
+from framework.errors import SubscriptionChanged
+
 Kind: TypeAlias = Literal["handler", "projector", "process"]
+
+OnChange: TypeAlias = Literal["refuse", "keep", "reset"]
+"""What becomes of a subscription whose definition has changed: nothing runs, it goes on, or it begins anew."""
 
 
 @attrs.frozen
@@ -39,6 +44,8 @@ class Definition:
     """What it began behind: `origin`, `now`, a position or a moment."""
     kind: Kind = "handler"
     """What reads it."""
+    version: int = 1
+    """Which of its definitions is the later one."""
 
     @property
     def is_by_stream(self) -> bool:
@@ -58,6 +65,25 @@ class Definition:
         fields: dict[str, Any] = dict(document)
         fields["types"] = None if fields["types"] is None else tuple(fields["types"])
         return cls(name, **fields)
+
+    def check_succeeds(self, known: Definition, on_change: OnChange) -> None:
+        """Raise `SubscriptionChanged` unless it may take the place of *known*, which is another."""
+        remedy = None
+        if self.kind == "projector":
+            remedy = "raise its version, and the new one is filled from the first event"
+        elif self.kind == "process" or known.kind != self.kind:
+            remedy = "give it another name"
+        elif known.partitions != self.partitions:
+            remedy = "the number of its slots stays what it was, each has a place of its own: give it another name"
+        elif on_change == "refuse":
+            remedy = "raise its version and say on_change = 'keep' or 'reset', or give it another name"
+        elif self.version <= known.version:
+            # Whoever is of an earlier release does not undo what a later one has recorded.
+            remedy = f"raise its version above {known.version} if this is the later one"
+        elif on_change == "keep" and known.partition_by != self.partition_by:
+            remedy = "its keys would move to slots at other places: say on_change = 'reset', or give it another name"
+        if remedy:
+            raise SubscriptionChanged(self.name, known.as_json(), self.as_json(), remedy)
 
 
 class Lease(NamedTuple):
@@ -218,10 +244,12 @@ class Membership(Protocol):
 class Subscriptions(Protocol):
     """Definitions, progress and leases."""
 
-    async def define(self, definition: Definition, *, start: int) -> None:
+    async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there.
 
-        Raises `SubscriptionChanged` if it is there with another definition; nothing was changed.
+        If it is there with an earlier definition, *on_change* may have this one recorded in its place: the owners lose
+        their slots, which stay where they are, or go to *start* with nothing parked. Raises `SubscriptionChanged` where
+        it is there with a definition that this one cannot succeed; nothing was changed.
         """
         ...
 

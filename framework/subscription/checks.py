@@ -60,6 +60,14 @@ def _check(reader: EventHandler[Any] | Projector[Any]) -> None:
                 " give one of them"
             )
         check_start(name, reader.start_from)
+        _check_change(name, reader.version, reader.on_change)
+
+
+def _check_change(name: str, version: Any, on_change: Any) -> None:
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ConfigurationError(f"{name} has version = {version!r}: count from 1")
+    if on_change not in {"refuse", "keep", "reset"}:
+        raise ConfigurationError(f"{name} has on_change = {on_change!r}: say 'refuse', 'keep' or 'reset'")
 
 
 def _check_text(name: str, check: Callable[[str, str], None], what: str, text: Any) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import attrs
 
-from framework.errors import ConfigurationError, LogTooShort
+from framework.errors import ConfigurationError, LogTooShort, SubscriptionChanged
 from framework.handler import StartFrom
 from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Kind, Lease, Report
+from framework.store.subscriptions import Definition, Kind, Lease, OnChange, Report
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.start import start_as_text
@@ -72,6 +72,8 @@ class Subscription:
     batch_within_s: float = 0.0
     """How long a batch that is not full waits for more."""
     kind: Kind = "handler"
+    version: int = 1
+    on_change: OnChange = "refuse"
 
     @property
     def definition(self) -> Definition:
@@ -86,6 +88,7 @@ class Subscription:
             selection.prefix,
             start_as_text(self.start_from),
             self.kind,
+            self.version,
         )
 
     def slot_of(self, event: Item) -> int:
@@ -231,7 +234,14 @@ class SlotRunner:
             self.rest.cancel()
 
     async def _check_place(self) -> None:
-        """Raise `Halted` where the slot has come further than the log reaches."""
+        """Raise `Halted` where the slot is of a later definition, or has come further than the log reaches."""
+        # Under a fence that a change of the definition raises: what is read here is good while the slot is ours.
+        wanted = self._subscription.definition
+        for state in await self._journal.store.subscriptions.states():
+            if state.name == wanted.name and state.definition != wanted:
+                remedy = "the later one is run by those who have it: stop this one"
+                error = SubscriptionChanged(wanted.name, state.definition.as_json(), wanted.as_json(), remedy)
+                raise Halted(self._saved + 1) from error
         head = await self._journal.store.head()
         if self._saved > head:
             raise Halted(head + 1) from LogTooShort(self._subscription.name, self._saved, head)

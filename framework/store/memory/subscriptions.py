@@ -16,7 +16,7 @@ from uuid import UUID
 import attrs
 
 from framework.clock import SYSTEM_CLOCK, Clock
-from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
+from framework.errors import LeaseLost, SubscriptionInUse, UnknownSubscription
 from framework.store.protocol import StoredEvent
 from framework.store.subscriptions import (
     Definition,
@@ -24,6 +24,7 @@ from framework.store.subscriptions import (
     Life,
     Member,
     Membership,
+    OnChange,
     ParkedEvent,
     Report,
     Share,
@@ -84,11 +85,13 @@ class MemorySubscriptions:
         self._first_fences = count(step=1_000_000_000)
         """A life of a subscription that comes later has greater ones."""
 
-    async def define(self, definition: Definition, *, start: int) -> None:
+    async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
         known = self._definitions.setdefault(definition.name, definition)
         if known != definition:
-            raise SubscriptionChanged(definition.name, known.as_json(), definition.as_json())
+            definition.check_succeeds(known, on_change)
+            self._definitions[definition.name] = definition
+            self._begin_anew(definition.name, start if on_change == "reset" else None)
         for number in range(definition.partitions):
             if (definition.name, number) not in self._slots:
                 self._slots[definition.name, number] = _Slot(start, next(self._first_fences))
@@ -199,10 +202,15 @@ class MemorySubscriptions:
 
     async def reset(self, name: str, position: int) -> None:
         """Have the subscription *name* begin anew behind *position*, with nothing parked."""
+        self._begin_anew(name, position)
+
+    def _begin_anew(self, name: str, position: int | None) -> None:
+        """Take the slots of *name* from their owners; behind *position* with nothing parked, or where they are."""
         for slot in self._slots_of(name):
-            slot.position, slot.owner = position, None
+            slot.position, slot.owner = slot.position if position is None else position, None
             slot.fence += 1
-        self._unpark(name)
+        if position is not None:
+            self._unpark(name)
         self._share_out()
 
     async def delete(self, name: str) -> None:

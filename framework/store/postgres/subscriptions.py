@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
+from framework.errors import LeaseLost, SubscriptionInUse, UnknownSubscription
 from framework.policies import LEASE
 from framework.store.postgres import statements
 from framework.store.postgres.listener import SLOTS_FREED, channel
@@ -17,6 +17,7 @@ from framework.store.subscriptions import (
     Lease,
     Member,
     Membership,
+    OnChange,
     ParkedEvent,
     Report,
     SlotLag,
@@ -41,16 +42,23 @@ class PostgresSubscriptions:
         self._presence = presence
         self._schema = schema
 
-    async def define(self, definition: Definition, *, start: int) -> None:
+    async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
         document = json.dumps(definition.as_json()).encode()
-        ((recorded,),) = await self._fetch(
-            statements.DEFINE_SUBSCRIPTION, definition.name, document, definition.partitions, start
-        )
-        # What an earlier release had no word for is as it was then, and that is the default.
-        known = Definition.from_json(definition.name, json.loads(recorded))
-        if known != definition:
-            raise SubscriptionChanged(definition.name, known.as_json(), definition.as_json())
+        while True:
+            ((recorded,),) = await self._fetch(
+                statements.DEFINE_SUBSCRIPTION, definition.name, document, definition.partitions, start
+            )
+            # What an earlier release had no word for is as it was then, and that is the default.
+            known = Definition.from_json(definition.name, json.loads(recorded))
+            if known == definition:
+                return
+            definition.check_succeeds(known, on_change)
+            anew = start if on_change == "reset" else None
+            # No rows: somebody else was there first, with this definition or one that may be later still.
+            if await self._fetch(statements.REDEFINE_SUBSCRIPTION, definition.name, recorded, document, anew):
+                await self._tell()
+                return
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""

@@ -55,6 +55,60 @@ class SubscriptionContract(OnAStore):
 
         assert len(await store.subscriptions.slots()) == 1
 
+    async def test_a_later_definition_is_recorded_and_the_slots_go_on_under_other_fences(
+        self, store: EventStore
+    ) -> None:
+        await define(store, "reader", types=("A",), partitions=2)
+        before = await take(store, "reader")
+        await store.subscriptions.park(before, [parked_event("reader", 3)], 5)
+        later = Definition("reader", ("A", "B"), 2, "stream", version=2)
+
+        await store.subscriptions.define(later, start=9, on_change="keep")
+
+        (state,) = await store.subscriptions.states()
+        assert state.definition == later
+        assert sorted(slot.position for slot in state.slots) == [0, 5]
+        assert len(await store.subscriptions.parked()) == 1
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.advance(before, 6)
+
+    async def test_a_later_definition_is_recorded_and_the_subscription_begins_anew(self, store: EventStore) -> None:
+        await define(store, "reader")
+        before = await take(store, "reader")
+        await store.subscriptions.park(before, [parked_event("reader", 3)], 5)
+
+        for _ in range(2):
+            later = Definition("reader", ("A",), 1, "stream", version=2)
+            await store.subscriptions.define(later, start=1, on_change="reset")
+
+        assert await position_of(store, "reader") == 1
+        assert await store.subscriptions.parked() == []
+        with pytest.raises(LeaseLost):
+            await store.subscriptions.advance(before, 6)
+
+    async def test_an_earlier_definition_does_not_undo_a_later_one(self, store: EventStore) -> None:
+        later = Definition("reader", ("A",), 1, "stream", version=2)
+        await store.subscriptions.define(later, start=0)
+
+        for version in (1, 2):
+            earlier = Definition("reader", ("B",), 1, "stream", version=version)
+            with pytest.raises(SubscriptionChanged, match="raise its version above 2"):
+                await store.subscriptions.define(earlier, start=0, on_change="reset")
+
+        assert (await store.subscriptions.states())[0].definition == later
+
+    async def test_slots_and_keys_do_not_move_with_a_definition(self, store: EventStore) -> None:
+        await define(store, "reader", partitions=2)
+
+        with pytest.raises(SubscriptionChanged, match="the number of its slots stays"):
+            await store.subscriptions.define(
+                Definition("reader", None, 3, "stream", version=2), start=0, on_change="reset"
+            )
+        with pytest.raises(SubscriptionChanged, match="keys would move"):
+            await store.subscriptions.define(Definition("reader", None, 2, "key", version=2), start=0, on_change="keep")
+
+        assert [slot.slot for slot in await store.subscriptions.slots()] == [0, 1]
+
     async def test_many_may_define_one_at_once(self, store: EventStore) -> None:
         answers = await outcomes(define(store, "reader", partitions=3) for _ in range(8))
 
