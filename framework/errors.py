@@ -147,7 +147,7 @@ class NoReadDatabase(ConfigurationError):
 
 
 class SubscriptionChanged(ConfigurationError):
-    """A handler, process or projector is defined otherwise than when it first ran; nothing was changed."""
+    """A handler, process or projector is defined otherwise than it is recorded; nothing was changed."""
 
     def __init__(self, name: str, recorded: Mapping[str, object], wanted: Mapping[str, object], remedy: str) -> None:
         self.name = name
@@ -158,7 +158,7 @@ class SubscriptionChanged(ConfigurationError):
             for field, value in recorded.items()
             if wanted.get(field) != value
         )
-        super().__init__(f"{name} has run before with another definition: {changes}: {remedy}")
+        super().__init__(f"{name} is recorded with another definition: {changes}: {remedy}")
 
 
 class UnsupportedType(ConfigurationError):

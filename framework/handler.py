@@ -52,10 +52,10 @@ class EventHandler(Generic[E]):
     """The one stream whose events it handles, which need not be there yet; None for any."""
     prefix: ClassVar[str] = ""
     """What the names of the streams begin with whose events it handles."""
-    version: ClassVar[int] = 1
-    """Raise it when the types, streams or start change, and say `on_change`: an earlier one is not run any more."""
+    revision: ClassVar[int] = 1
+    """Raise it when what is recorded of it changes, its types say, and say `on_change`; see `SubscriptionChanged`."""
     on_change: ClassVar[OnChange] = "refuse"
-    """What a higher version does: go on where the one before was (`keep`), or begin anew at its start (`reset`)."""
+    """What a higher revision does: go on where the one before was (`keep`), or begin anew at its start (`reset`)."""
     batch_size: ClassVar[int | None] = None
     """How many events `handle_batch` is given at most; `Defaults.batch` unless given."""
     batch_within: ClassVar[timedelta] = timedelta(0)

@@ -44,7 +44,7 @@ class Recorded(NamedTuple, Generic[E]):
     causation_id: UUID
     """The id of the command that caused it."""
     replaying: bool = False
-    """Whether this handler has been here before, in an earlier life of its read model."""
+    """Whether this handler has been here before: in an earlier version of its read model, or until it began anew."""
 
 
 class Consistency(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Final, Generic, Self, TypeAlias, TypeVar
+from typing import ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 import attrs
 
@@ -85,6 +85,9 @@ class ProcessManager(ABC, Generic[E, C]):
     """
 
     __slots__ = ()
+
+    revision: ClassVar[int] = 1
+    """Raise it when the events change that it listens to: it goes on where it was, and an earlier one stands still."""
 
     @classmethod
     @abstractmethod

@@ -38,7 +38,7 @@ from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.wiring import Wiring
 from framework.selection import Selection
-from framework.store.subscriptions import Kind, OnChange
+from framework.store.subscriptions import Kind
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
 from framework.subscription.failure import OnError, Policy
@@ -49,8 +49,6 @@ from framework.subscription.tail import Feed, Tail
 
 TAIL_ROOM = 5_000
 """Events that one subscription may leave untaken before it reads pages of its own again."""
-
-REFUSE: Final[OnChange] = "refuse"
 
 EVENTUALLY: Final = Options(consistency=Consistency.EVENTUAL)
 
@@ -260,10 +258,10 @@ class Engine:
             selection = Selection(types)
             start_from: StartFrom = "origin"
             batch = None if isinstance(reader, ProcessType) else reader.batch_size
-            within, version, on_change = timedelta(0), 1, REFUSE
+            within = timedelta(0)
             if isinstance(reader, EventHandler):
                 selection, start_from = Selection(types, reader.prefix, reader.stream), reader.start_from
-                within, version, on_change = reader.batch_within, reader.version, reader.on_change
+                within = reader.batch_within
             found[name] = Subscription(
                 known_as or name,
                 selection,
@@ -274,8 +272,9 @@ class Engine:
                 batch or wiring.defaults.batch,
                 within.total_seconds(),
                 _kind(reader),
-                version,
-                on_change,
+                1 if isinstance(reader, Projector) else reader.revision,
+                # A process has but one way to change: its instances hold what has happened.
+                reader.on_change if isinstance(reader, EventHandler) else "keep",
             )
 
         for name, handler in wiring.handlers.items():

@@ -44,7 +44,7 @@ class Definition:
     """What it began behind: `origin`, `now`, a position or a moment."""
     kind: Kind = "handler"
     """What reads it."""
-    version: int = 1
+    revision: int = 1
     """Which of its definitions is the later one."""
 
     @property
@@ -66,24 +66,34 @@ class Definition:
         fields["types"] = None if fields["types"] is None else tuple(fields["types"])
         return cls(name, **fields)
 
-    def check_succeeds(self, known: Definition, on_change: OnChange) -> None:
-        """Raise `SubscriptionChanged` unless it may take the place of *known*, which is another."""
+    def is_run_as(self, other: Definition) -> bool:
+        """Whether what is run by it is run as by *other*, whichever is the later one."""
+        return attrs.evolve(self, revision=other.revision) == other
+
+    def succeeds(self, known: Definition, on_change: OnChange) -> bool:
+        """Say whether it is to be recorded in the place of *known*; False where that says as much.
+
+        Raises `SubscriptionChanged` where it may not.
+        """
+        if self.is_run_as(known):
+            return self.revision > known.revision
         remedy = None
-        if self.kind == "projector":
-            remedy = "raise its version, and the new one is filled from the first event"
-        elif self.kind == "process" or known.kind != self.kind:
+        if self.kind != known.kind:
             remedy = "give it another name"
-        elif known.partitions != self.partitions:
+        elif self.kind == "projector":
+            remedy = "raise its version, and the new one is filled from the first event"
+        elif self.partitions != known.partitions:
             remedy = "the number of its slots stays what it was, each has a place of its own: give it another name"
         elif on_change == "refuse":
-            remedy = "raise its version and say on_change = 'keep' or 'reset', or give it another name"
-        elif self.version <= known.version:
+            remedy = "raise its revision and say on_change = 'keep' or 'reset', or give it another name"
+        elif self.revision <= known.revision:
             # Whoever is of an earlier release does not undo what a later one has recorded.
-            remedy = f"raise its version above {known.version} if this is the later one"
-        elif on_change == "keep" and known.partition_by != self.partition_by:
+            remedy = f"raise its revision above {known.revision} if this is the later one, or give it another name"
+        elif on_change == "keep" and self.partition_by != known.partition_by:
             remedy = "its keys would move to slots at other places: say on_change = 'reset', or give it another name"
         if remedy:
             raise SubscriptionChanged(self.name, known.as_json(), self.as_json(), remedy)
+        return True
 
 
 class Lease(NamedTuple):
@@ -93,6 +103,18 @@ class Lease(NamedTuple):
     slot: int
     """From 0."""
     fence: int
+
+
+@attrs.frozen
+class Terms:
+    """By what a slot is run, for as long as its lease is good."""
+
+    definition: Definition
+    """What is recorded of the subscription. Whoever has another one leaves the slot alone."""
+    position: int
+    """Everything up to here is durably handled, as the owner before said."""
+    replayed_to: int
+    """What comes up to here had come before, until the subscription was begun anew."""
 
 
 class SlotState(NamedTuple):
@@ -247,9 +269,10 @@ class Subscriptions(Protocol):
     async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there.
 
-        If it is there with an earlier definition, *on_change* may have this one recorded in its place: the owners lose
-        their slots, which stay where they are, or go to *start* with nothing parked. Raises `SubscriptionChanged` where
-        it is there with a definition that this one cannot succeed; nothing was changed.
+        If it is there with an earlier definition, *on_change* may have this one recorded in its place: its owners lose
+        it, and what they have in hand is done, and not written. It goes on where it is, or begins anew behind *start*
+        with nothing parked. Raises `SubscriptionChanged` where it is there with a definition that this one cannot
+        succeed; nothing was changed.
         """
         ...
 
@@ -269,8 +292,8 @@ class Subscriptions(Protocol):
         """Give back slots, for others to take at once; those that were lost already are left alone."""
         ...
 
-    async def position(self, lease: Lease) -> int:
-        """Return how far the slot has come; raises `LeaseLost`."""
+    async def terms(self, lease: Lease) -> Terms:
+        """Return by what the slot is run; raises `LeaseLost`."""
         ...
 
     async def advance(self, lease: Lease, position: int) -> None:
@@ -325,7 +348,8 @@ class Subscriptions(Protocol):
     async def reset(self, name: str, position: int) -> None:
         """Have the subscription *name* begin anew behind *position*, with nothing parked.
 
-        Its owners lose it: what they have in hand is done, and not written. Raises `UnknownSubscription`.
+        Its owners lose it: what they have in hand is done, and not written. What comes again says so, see `Terms`.
+        Raises `UnknownSubscription`.
         """
         ...
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from framework.contracts import handler_name
 from framework.errors import ConfigurationError, InvalidRequest
 from framework.handler import EventHandler
 from framework.projector import Projector
+from framework.store.subscriptions import OnChange
 from framework.store.validation import check_name, check_text
 
 MOST_PARTITIONS = 1_024
@@ -28,6 +29,12 @@ def check_partitions(name: str, partitions: object) -> None:
     """Raise `ConfigurationError` unless the subscription *name* may have so many slots, as a user gave them."""
     if isinstance(partitions, bool) or not isinstance(partitions, int) or not 1 <= partitions <= MOST_PARTITIONS:
         raise ConfigurationError(f"{name} has partitions = {partitions!r}: give it from 1 to {MOST_PARTITIONS} slots")
+
+
+def check_revision(name: str, revision: object) -> None:
+    """Raise `ConfigurationError` unless *revision*, which a user gave, is one that the subscription *name* may have."""
+    if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
+        raise ConfigurationError(f"{name} has revision = {revision!r}: count from 1")
 
 
 def check_start(name: str, start_from: Any) -> None:
@@ -60,13 +67,12 @@ def _check(reader: EventHandler[Any] | Projector[Any]) -> None:
                 " give one of them"
             )
         check_start(name, reader.start_from)
-        _check_change(name, reader.version, reader.on_change)
+        check_revision(name, reader.revision)
+        _check_on_change(name, reader.on_change)
 
 
-def _check_change(name: str, version: Any, on_change: Any) -> None:
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ConfigurationError(f"{name} has version = {version!r}: count from 1")
-    if on_change not in {"refuse", "keep", "reset"}:
+def _check_on_change(name: str, on_change: Any) -> None:
+    if on_change not in get_args(OnChange):
         raise ConfigurationError(f"{name} has on_change = {on_change!r}: say 'refuse', 'keep' or 'reset'")
 
 

@@ -16,7 +16,7 @@ from framework.journal import Item, Journal, Page, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Kind, Lease, OnChange, Report
+from framework.store.subscriptions import Definition, Kind, Lease, OnChange, Report, Terms
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.start import start_as_text
@@ -51,8 +51,8 @@ class SlotSink(Protocol):
 class Sink(Protocol):
     """Something that takes events, a slot at a time."""
 
-    async def take_over(self, hold: Hold, subscription: Subscription) -> SlotSink:
-        """Begin as the owner of a slot; raises `LeaseLost`."""
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SlotSink:
+        """Begin as the owner of a slot, which is run by *terms*; raises `LeaseLost`."""
         ...
 
 
@@ -72,7 +72,7 @@ class Subscription:
     batch_within_s: float = 0.0
     """How long a batch that is not full waits for more."""
     kind: Kind = "handler"
-    version: int = 1
+    revision: int = 1
     on_change: OnChange = "refuse"
 
     @property
@@ -88,7 +88,7 @@ class Subscription:
             selection.prefix,
             start_as_text(self.start_from),
             self.kind,
-            self.version,
+            self.revision,
         )
 
     def slot_of(self, event: Item) -> int:
@@ -143,6 +143,8 @@ class SlotRunner:
         self._delivering = delivering
         self._sink: SlotSink | None = None
         """While it runs, or is at rest."""
+        self._terms: Terms | None = None
+        """By which it has begun."""
         self._saved = 0
         self._looked_to = 0
         self._handled = 0
@@ -185,10 +187,12 @@ class SlotRunner:
         It also returns when there is nothing for a while, and is at rest then at `rests_at`.
         """
         subscription, slot = self._subscription, self._hold.lease.slot
-        sink, after = self._sink, self.rests_at
+        sink, terms, after = self._sink, self._terms, self.rests_at
         self.rests_at = None
-        if sink is None or after is None:
-            sink = self._sink = await subscription.sink.take_over(self._hold, subscription)
+        if sink is None or terms is None or after is None:
+            # Under its fence, which grows with every change: what they say is good for as long as the slot is ours.
+            terms = self._terms = await self._journal.store.subscriptions.terms(self._hold.lease)
+            sink = self._sink = await subscription.sink.take_over(self._hold, subscription, terms)
             after = self._saved = self._looked_to = sink.position
             self._progressed(slot, after, bool(sink.parked_keys))
             self._changed()
@@ -201,7 +205,7 @@ class SlotRunner:
         if self._is_asked:
             feed.nudge()
         try:
-            await self._check_place()
+            await self._check(terms)
             await self._deliver(sink, feed)
             if feed.is_at_rest and not self._is_stopping:
                 self.rests_at = feed.position
@@ -233,15 +237,13 @@ class SlotRunner:
         if self.rest is not None:
             self.rest.cancel()
 
-    async def _check_place(self) -> None:
-        """Raise `Halted` where the slot is of a later definition, or has come further than the log reaches."""
-        # Under a fence that a change of the definition raises: what is read here is good while the slot is ours.
-        wanted = self._subscription.definition
-        for state in await self._journal.store.subscriptions.states():
-            if state.name == wanted.name and state.definition != wanted:
-                remedy = "the later one is run by those who have it: stop this one"
-                error = SubscriptionChanged(wanted.name, state.definition.as_json(), wanted.as_json(), remedy)
-                raise Halted(self._saved + 1) from error
+    async def _check(self, terms: Terms) -> None:
+        """Raise `Halted` where the slot is run by another definition, or has come further than the log reaches."""
+        wanted, recorded = self._subscription.definition, terms.definition
+        if not wanted.is_run_as(recorded):
+            remedy = "that one is run by those who have it: stop this one"
+            error = SubscriptionChanged(wanted.name, recorded.as_json(), wanted.as_json(), remedy)
+            raise Halted(self._saved + 1) from error
         head = await self._journal.store.head()
         if self._saved > head:
             raise Halted(head + 1) from LogTooShort(self._subscription.name, self._saved, head)

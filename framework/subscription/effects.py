@@ -10,7 +10,8 @@ from typing import Any
 from framework.errors import InvalidContract, LeaseLost, StorageUnavailable
 from framework.handler import EventHandler
 from framework.journal import Item, Journal
-from framework.store.subscriptions import ParkedEvent, Subscriptions
+from framework.messages import Recorded
+from framework.store.subscriptions import ParkedEvent, Subscriptions, Terms
 from framework.subscription.delivery import Subscription
 from framework.subscription.failure import Policy, handling, readable
 from framework.subscription.slots import Hold
@@ -28,13 +29,12 @@ class HandlerSink:
         self._journal = journal
         self._policy = policy
 
-    async def take_over(self, hold: Hold, subscription: Subscription) -> SteppingSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SteppingSlot:
         """Begin where the owner before has come to."""
         subscriptions = self._journal.store.subscriptions
-        position = await subscriptions.position(hold.lease)
         parked = await subscriptions.parked([subscription.name])
         kind = InBatches if self._handler.is_batched else OneByOne
-        ground = kind(self._handler, self._policy.name, subscriptions, hold, position)
+        ground = kind(self._handler, self._policy.name, subscriptions, hold, terms)
         return SteppingSlot(ground, subscription, self._journal, self._policy, hold, parked)
 
 
@@ -42,9 +42,10 @@ class _Effects(ABC):
     """What is outside of the database, and how far a slot has come with it."""
 
     def __init__(
-        self, handler: EventHandler[Any], name: str, subscriptions: Subscriptions, hold: Hold, position: int
+        self, handler: EventHandler[Any], name: str, subscriptions: Subscriptions, hold: Hold, terms: Terms
     ) -> None:
-        self.position = position
+        self.position = terms.position
+        self._replayed_to = terms.replayed_to
         self._handler = handler
         self._name = name
         self._subscriptions = subscriptions
@@ -61,6 +62,11 @@ class _Effects(ABC):
     async def parked(self) -> Sequence[ParkedEvent]:
         """Return what the subscription has set aside."""
         return await self._subscriptions.parked([self._hold.lease.name])
+
+    def _marked(self, item: Item) -> Recorded[Any]:
+        """Return *item* as the handler is given it; raises why it cannot be read."""
+        event = readable(item)
+        return event._replace(replaying=True) if event.position <= self._replayed_to else event
 
     async def _save(self, position: int, parked: Sequence[ParkedEvent]) -> None:
         """Move to *position*, with those *parked* that are due by then and were not before."""
@@ -110,7 +116,7 @@ class OneByOne(_Effects):
 
     async def _handle(self, item: Item) -> None:
         self._hold.check()
-        event = readable(item)
+        event = self._marked(item)
         with handling(self._name, event):
             await self._handler.handle(event)
 
@@ -140,7 +146,7 @@ class InBatches(_Effects):
     async def _handle(self, items: Sequence[Item]) -> int:
         """Have *items* handled, and return how many were, from the first."""
         self._hold.check()
-        events = [readable(item) for item in items]
+        events = [self._marked(item) for item in items]
         with handling(self._name, events[-1]):
             done = await self._handler.handle_batch(events)
         if done is None:

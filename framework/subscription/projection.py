@@ -11,7 +11,7 @@ from framework.messages import Recorded
 from framework.observe import COMMITTED_FAILED, log
 from framework.projector import Connection
 from framework.read_models import ReadModel
-from framework.store.subscriptions import ParkedEvent
+from framework.store.subscriptions import ParkedEvent, Terms
 from framework.subscription.delivery import Subscription
 from framework.subscription.failure import Halted, Policy, handling, readable
 from framework.subscription.slots import Hold
@@ -26,8 +26,9 @@ class ProjectorSink:
         self._journal = journal
         self._policy = policy
 
-    async def take_over(self, hold: Hold, subscription: Subscription) -> SteppingSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SteppingSlot:
         """Begin where the rows are those of the log."""
+        del terms  # how far the rows have come, their own database knows
         position = await self._model.take_over(hold.lease)
         ground = Rows(self._model, self._journal, self._policy, hold, position)
         await ground.tell_what_is_owed()

@@ -50,7 +50,7 @@ from framework.errors import (
 from framework.policies import Defaults
 from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import NewEvent, StreamWrite
-from framework.store.subscriptions import Lease
+from framework.store.subscriptions import Lease, Terms
 from tests.runtime.till import Moved, PutIn, TakeOut, Till, tills
 
 IMPATIENT = Defaults(
@@ -316,7 +316,7 @@ class Unspeakable(MemorySubscriptions):
         super().__init__()
         self.asked = asyncio.Event()
 
-    async def position(self, lease: Lease) -> int:
+    async def terms(self, lease: Lease) -> Terms:
         del lease
         self.asked.set()
         raise OSError("nobody foresaw this")

@@ -14,7 +14,7 @@ from framework.policies import Defaults
 from framework.runtime.health import CLOSED, Health, Mailboxes
 from framework.store.health import StoreHealth
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.subscriptions import Lease
+from framework.store.subscriptions import Lease, Terms
 from framework.testing import eventually
 from tests.runtime.till import GatedStore, Moved, PutIn, application, tills
 
@@ -99,9 +99,8 @@ async def test_a_slot_that_has_come_further_than_the_log_stands_still_and_says_s
     class Ahead(MemorySubscriptions):
         """Of a log that was restored from an older backup since."""
 
-        async def position(self, lease: Lease) -> int:
-            del lease
-            return 7
+        async def terms(self, lease: Lease) -> Terms:
+            return attrs.evolve(await super().terms(lease), position=7)
 
     heard = Heard()
     store = MemoryEventStore()
@@ -123,7 +122,7 @@ async def test_every_part_that_has_died_is_named_with_its_cause() -> None:
         pass
 
     class Unspeakable(MemorySubscriptions):
-        async def position(self, lease: Lease) -> int:
+        async def terms(self, lease: Lease) -> Terms:
             raise OSError("the printer is on fire")
 
     store = MemoryEventStore()

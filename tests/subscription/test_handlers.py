@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-import attrs
 import pytest
 
 from framework import Consistency, EventHandler, MemoryEventStore, PostgresEventStore, Recorded
 from framework.errors import ConfigurationError, SubscriptionChanged
 from framework.handler import StartFrom
 from framework.store.protocol import EventStore, LogPage
-from framework.store.subscriptions import OnChange
 from framework.testing import WatchedApplication, eventually
 from tests.runtime.till import Moved, PutIn, tills
 from tests.sample_bank.databases import fresh_schema
@@ -119,58 +117,6 @@ async def test_another_start_is_another_definition(store: EventStore) -> None:
     with pytest.raises(SubscriptionChanged, match="start_from was 'origin' and is 'now'"):
         async with shop(store, starting("now")):
             pass
-
-
-class OfOneTillOnly(Seen):
-    name = "Told"
-    stream: ClassVar[str | None] = "till-b"
-
-
-class OfEveryTill(Seen):
-    name = "Told"
-    version: ClassVar[int] = 2
-    on_change: ClassVar[OnChange] = "keep"
-
-
-class OfEveryTillAnew(OfEveryTill):
-    on_change: ClassVar[OnChange] = "reset"
-
-
-@pytest.mark.parametrize(
-    ("kind", "wanted"),
-    [
-        (OfEveryTill, [("till-a", 3), ("till-a", 4)]),
-        (OfEveryTillAnew, [("till-a", 1), ("till-b", 2), ("till-a", 3), ("till-a", 4)]),
-    ],
-)
-async def test_a_later_definition_goes_on_or_begins_anew(
-    store: EventStore, kind: type[Seen], wanted: Sequence[tuple[str, int]]
-) -> None:
-    await seen_by(store, OfOneTillOnly(), ("a", 1), ("b", 2))
-
-    assert await seen_by(store, kind(), ("a", 3), ("a", 4)) == wanted
-    with pytest.raises(SubscriptionChanged, match="raise its version"):
-        async with shop(store, OfOneTillOnly()):
-            pass
-
-
-async def test_who_runs_an_earlier_definition_passes_nothing_that_the_later_one_wants(store: EventStore) -> None:
-    earlier, later = OfOneTillOnly(), OfEveryTill()
-    async with shop(store, earlier) as app:
-        await app.dispatch(PutIn("b", 1), consistency=Consistency.STRONG)
-        (state,) = await store.subscriptions.states()
-        changed = attrs.evolve(state.definition, stream=None, version=2)
-        await store.subscriptions.define(changed, start=0, on_change="keep")
-
-        async def stands_still() -> bool:
-            return bool((await app.health()).halted)
-
-        await eventually(stands_still)
-        await app.dispatch(PutIn("a", 2))
-        await app.dispatch(PutIn("b", 3))
-
-    assert await seen_by(store, later, ("b", 4)) == [("till-a", 2), ("till-b", 3), ("till-b", 4)]
-    assert earlier.seen == [("till-b", 1)]
 
 
 # Which events it is given --------------------------------------------------------------------------

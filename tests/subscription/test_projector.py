@@ -145,7 +145,8 @@ async def deliver(
     projector = model.projector
     policy = Policy("Contents", projector.on_error, AT_ONCE, after_retries)
     sink = ProjectorSink(model, Journal(store, Codec(), EventTypes([Moved])), policy)
-    slot = await sink.take_over(Hold(lease, Life()), Subscription("Contents v1", Selection(), 1, None, sink))
+    subscription = Subscription("Contents v1", Selection(), 1, None, sink)
+    slot = await sink.take_over(Hold(lease, Life()), subscription, await subscriptions.terms(lease))
     try:
         await slot.deliver(events, position=position)
     finally:

@@ -18,7 +18,7 @@ from framework.policies import Defaults
 from framework.runtime.processes import Bell, ProcessType, Relay
 from framework.store.memory.subscriptions import MemorySubscriptions
 from framework.store.protocol import Expected, NewEvent, OutboxRow, ProcessChange, StreamWrite
-from framework.store.subscriptions import Definition, Lease
+from framework.store.subscriptions import Definition, Lease, Terms
 from framework.testing import ManualClock, MemoryApplications, WatchedApplication, assert_correlated
 from framework.testing.store_contract.parts import take
 from tests.runtime.till import Moved, PutIn, tills
@@ -66,7 +66,7 @@ class DryPen(MemorySubscriptions):
         super().__init__()
         self.gate = asyncio.Event()
 
-    async def position(self, lease: Lease) -> int:
+    async def terms(self, lease: Lease) -> Terms:
         await self.gate.wait()
         message = "the pen is dry"
         raise RuntimeError(message)

@@ -12,6 +12,7 @@ from framework.errors import CommandRejected, ConfigurationError, DuplicateName
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
+from framework.subscription.checks import check_revision
 
 
 class ProcessType:
@@ -22,6 +23,8 @@ class ProcessType:
         self.manager = manager
         self.name = manager.__name__
         self.partitions = 1
+        self.revision = manager.revision
+        check_revision(self.name, self.revision)
         self.events = message_types(manager, ProcessManager, 0)
         self.codec = codec
         self.commands: dict[str, type] = {}

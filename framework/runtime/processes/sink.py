@@ -20,6 +20,7 @@ from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.relay import Bell
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import EventStore, InstanceRow, ProcessChange
+from framework.store.subscriptions import Terms
 from framework.subscription.delivery import Subscription
 from framework.subscription.failure import Halted, Policy, handling, readable
 from framework.subscription.slots import Hold
@@ -46,11 +47,10 @@ class ProcessSink:
         self._store = store
         self._policy = policy
 
-    async def take_over(self, hold: Hold, subscription: Subscription) -> ProcessSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> ProcessSlot:
         """Begin where the owner before has come to."""
         del subscription
-        position = await self._store.subscriptions.position(hold.lease)
-        return ProcessSlot(self, self._policy, hold, position)
+        return ProcessSlot(self, self._policy, hold, terms.position)
 
     async def apply(self, hold: Hold, items: Sequence[Item], position: int) -> None:
         """Apply *items* to their instances, and store all that follows from them at once."""

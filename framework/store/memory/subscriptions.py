@@ -31,6 +31,7 @@ from framework.store.subscriptions import (
     SlotLag,
     SlotState,
     SubscriptionState,
+    Terms,
     fair_share,
 )
 
@@ -60,6 +61,7 @@ class _Slot:
     position: int
     fence: int
     owner: UUID | None = None
+    replayed_to: int = 0
     held_at: int | None = None
     report: Report | None = None
     reported_at: datetime | None = None
@@ -88,10 +90,10 @@ class MemorySubscriptions:
     async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
         known = self._definitions.setdefault(definition.name, definition)
-        if known != definition:
-            definition.check_succeeds(known, on_change)
+        if known != definition and definition.succeeds(known, on_change):
             self._definitions[definition.name] = definition
-            self._begin_anew(definition.name, start if on_change == "reset" else None)
+            if not definition.is_run_as(known):
+                self._begin_anew(definition.name, start if on_change == "reset" else None)
         for number in range(definition.partitions):
             if (definition.name, number) not in self._slots:
                 self._slots[definition.name, number] = _Slot(start, next(self._first_fences))
@@ -124,9 +126,10 @@ class MemorySubscriptions:
                 slot.owner = None
         self._share_out()
 
-    async def position(self, lease: Lease) -> int:
-        """Return how far the slot has come; raises `LeaseLost`."""
-        return self._held(lease).position
+    async def terms(self, lease: Lease) -> Terms:
+        """Return by what the slot is run; raises `LeaseLost`."""
+        slot = self._held(lease)
+        return Terms(self._definitions[lease.name], slot.position, slot.replayed_to)
 
     async def advance(self, lease: Lease, position: int) -> None:
         """Say that the slot has come to *position*; raises `LeaseLost`."""
@@ -207,8 +210,11 @@ class MemorySubscriptions:
     def _begin_anew(self, name: str, position: int | None) -> None:
         """Take the slots of *name* from their owners; behind *position* with nothing parked, or where they are."""
         for slot in self._slots_of(name):
-            slot.position, slot.owner = slot.position if position is None else position, None
+            slot.owner = None
             slot.fence += 1
+            if position is not None:
+                slot.replayed_to = max(slot.replayed_to, slot.position)
+                slot.position = position
         if position is not None:
             self._unpark(name)
         self._share_out()

@@ -23,6 +23,7 @@ from framework.store.subscriptions import (
     SlotLag,
     SlotState,
     SubscriptionState,
+    Terms,
 )
 
 Fetch = Callable[..., Awaitable[list[Any]]]
@@ -51,12 +52,13 @@ class PostgresSubscriptions:
             )
             # What an earlier release had no word for is as it was then, and that is the default.
             known = Definition.from_json(definition.name, json.loads(recorded))
-            if known == definition:
+            if known == definition or not definition.succeeds(known, on_change):
                 return
-            definition.check_succeeds(known, on_change)
-            anew = start if on_change == "reset" else None
+            is_another = not definition.is_run_as(known)
+            anew = start if is_another and on_change == "reset" else None
+            change = definition.name, recorded, document, is_another, anew
             # No rows: somebody else was there first, with this definition or one that may be later still.
-            if await self._fetch(statements.REDEFINE_SUBSCRIPTION, definition.name, recorded, document, anew):
+            if await self._fetch(statements.REDEFINE_SUBSCRIPTION, *change):
                 await self._tell()
                 return
 
@@ -74,13 +76,12 @@ class PostgresSubscriptions:
         await self._fetch(statements.RELEASE_SLOTS, *_columns(leases))
         await self._tell()
 
-    async def position(self, lease: Lease) -> int:
-        """Return how far the slot has come; raises `LeaseLost`."""
-        rows = await self._fetch(statements.SLOT_POSITION, *lease)
-        if not rows:
-            raise LeaseLost(*lease)
-        position: int = rows[0]["position"]
-        return position
+    async def terms(self, lease: Lease) -> Terms:
+        """Return by what the slot is run; raises `LeaseLost`."""
+        for row in await self._fetch(statements.TERMS, *lease):
+            definition = Definition.from_json(lease.name, json.loads(row["definition"]))
+            return Terms(definition, row["position"], row["replayed_to"])
+        raise LeaseLost(*lease)
 
     async def advance(self, lease: Lease, position: int) -> None:
         """Say that the slot has come to *position*; raises `LeaseLost`."""

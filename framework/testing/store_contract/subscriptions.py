@@ -61,7 +61,7 @@ class SubscriptionContract(OnAStore):
         await define(store, "reader", types=("A",), partitions=2)
         before = await take(store, "reader")
         await store.subscriptions.park(before, [parked_event("reader", 3)], 5)
-        later = Definition("reader", ("A", "B"), 2, "stream", version=2)
+        later = Definition("reader", ("A", "B"), 2, "stream", revision=2)
 
         await store.subscriptions.define(later, start=9, on_change="keep")
 
@@ -78,7 +78,7 @@ class SubscriptionContract(OnAStore):
         await store.subscriptions.park(before, [parked_event("reader", 3)], 5)
 
         for _ in range(2):
-            later = Definition("reader", ("A",), 1, "stream", version=2)
+            later = Definition("reader", ("A",), 1, "stream", revision=2)
             await store.subscriptions.define(later, start=1, on_change="reset")
 
         assert await position_of(store, "reader") == 1
@@ -87,12 +87,12 @@ class SubscriptionContract(OnAStore):
             await store.subscriptions.advance(before, 6)
 
     async def test_an_earlier_definition_does_not_undo_a_later_one(self, store: EventStore) -> None:
-        later = Definition("reader", ("A",), 1, "stream", version=2)
+        later = Definition("reader", ("A",), 1, "stream", revision=2)
         await store.subscriptions.define(later, start=0)
 
-        for version in (1, 2):
-            earlier = Definition("reader", ("B",), 1, "stream", version=version)
-            with pytest.raises(SubscriptionChanged, match="raise its version above 2"):
+        for revision in (1, 2):
+            earlier = Definition("reader", ("B",), 1, "stream", revision=revision)
+            with pytest.raises(SubscriptionChanged, match="raise its revision above 2"):
                 await store.subscriptions.define(earlier, start=0, on_change="reset")
 
         assert (await store.subscriptions.states())[0].definition == later
@@ -102,10 +102,12 @@ class SubscriptionContract(OnAStore):
 
         with pytest.raises(SubscriptionChanged, match="the number of its slots stays"):
             await store.subscriptions.define(
-                Definition("reader", None, 3, "stream", version=2), start=0, on_change="reset"
+                Definition("reader", None, 3, "stream", revision=2), start=0, on_change="reset"
             )
         with pytest.raises(SubscriptionChanged, match="keys would move"):
-            await store.subscriptions.define(Definition("reader", None, 2, "key", version=2), start=0, on_change="keep")
+            await store.subscriptions.define(
+                Definition("reader", None, 2, "key", revision=2), start=0, on_change="keep"
+            )
 
         assert [slot.slot for slot in await store.subscriptions.slots()] == [0, 1]
 
@@ -124,11 +126,11 @@ class SubscriptionContract(OnAStore):
         with pytest.raises(LeaseLost) as caught:
             await store.subscriptions.advance(before, 2**41)
         with pytest.raises(LeaseLost):
-            await store.subscriptions.position(before)
+            await store.subscriptions.terms(before)
 
         assert (caught.value.name, caught.value.slot, caught.value.fence) == before
         assert lease.fence > before.fence
-        assert await store.subscriptions.position(lease) == 2**40
+        assert (await store.subscriptions.terms(lease)).position == 2**40
 
     async def test_a_slot_nobody_has_taken_is_nobodys(self, store: EventStore) -> None:
         await define(store, "reader")
@@ -136,7 +138,7 @@ class SubscriptionContract(OnAStore):
         with pytest.raises(LeaseLost):
             await store.subscriptions.advance(Lease("reader", 0, 1), 1)
         with pytest.raises(LeaseLost):
-            await store.subscriptions.position(Lease("nobody", 0, 1))
+            await store.subscriptions.terms(Lease("nobody", 0, 1))
 
     async def test_names_differ_by_the_letter(self, store: EventStore) -> None:
         for name, position in (("reader", 5), ("Reader", 7)):
@@ -285,7 +287,7 @@ class SubscriptionContract(OnAStore):
 
             (state,) = await store.subscriptions.slots()
             assert state.owner is not None
-            assert (await store.subscriptions.position(worker.held[0])) == 0
+            assert (await store.subscriptions.terms(worker.held[0])).position == 0
 
     async def test_of_many_who_reach_for_one_slot_one_gets_it(self, store: EventStore) -> None:
         await define(store, "one")
@@ -302,7 +304,7 @@ class SubscriptionContract(OnAStore):
 
         await store.subscriptions.park(lease, events, 7)
 
-        assert await store.subscriptions.position(lease) == 7
+        assert (await store.subscriptions.terms(lease)).position == 7
         assert [without_time(event) for event in await store.subscriptions.parked()] == [
             ("one", 3, "key", "it broke", 2, None),
             ("one", 5, "key", None, 0, None),
@@ -398,7 +400,7 @@ class SubscriptionContract(OnAStore):
             await store.subscriptions.resume("one")
             await worker.is_told(lambda: len(worker.held) == 1)
 
-            assert await store.subscriptions.position(worker.held[0]) == 5
+            assert (await store.subscriptions.terms(worker.held[0])).position == 5
         assert not (await store.subscriptions.states())[0].is_paused
 
     async def test_a_pause_leaves_others_alone(self, store: EventStore) -> None:
@@ -422,7 +424,7 @@ class SubscriptionContract(OnAStore):
             with pytest.raises(LeaseLost):
                 await store.subscriptions.advance(before, 10)
             await worker.is_told(lambda: [lease.fence for lease in worker.held] == [before.fence + 2])
-            assert await store.subscriptions.position(worker.held[0]) == 2
+            assert (await store.subscriptions.terms(worker.held[0])).position == 2
         assert [event.name for event in await store.subscriptions.parked()] == ["two"]
         assert await position_of(store, "two") == 9
 

@@ -183,9 +183,9 @@ async def test_the_place_of_a_slot_is_read_behind_a_transaction_that_may_yet_mov
     lease = await take(store, "p")
     async with hands.sql.transaction():
         await hands.sql.execute(statements.ADVANCE_SLOT, *lease, 5)
-        position = asyncio.ensure_future(store.subscriptions.position(lease))
+        terms = asyncio.ensure_future(store.subscriptions.terms(lease))
         waiting = asyncio.ensure_future(hands.waiting_appends(1))
-        await asyncio.wait([position, waiting], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([terms, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
-    assert await position == 5
+    assert (await terms).position == 5

@@ -1,15 +1,20 @@
--- $1: a subscription; $2: its definition, as it is recorded; $3: another; $4: a position, or NULL. Records that one and
--- takes the slots from their owners; with a position, moves them there and forgets what is parked.
--- Returns its slots. No row: it is defined otherwise by now, or is not there.
+-- $1: a subscription; $2: its definition, as it is recorded; $3: another; $4: whether its owners lose it; $5: a position that
+-- it is to begin anew behind, with nothing parked, or NULL. No row: it is defined otherwise by now, or is not there.
 WITH changed AS (
     UPDATE subscriptions SET definition = $3 WHERE name = $1 AND definition = $2 RETURNING name
 ), gone AS (
-    DELETE FROM parked AS p USING changed AS c WHERE p.name = c.name AND $4::bigint IS NOT NULL
+    DELETE FROM parked AS p USING changed AS c WHERE p.name = c.name AND $5::bigint IS NOT NULL
+), moved AS (
+    UPDATE slots AS s
+       SET position    = coalesce($5, s.position),
+           fence       = s.fence + 1,
+           owner       = NULL,
+           replayed_to = CASE WHEN $5 IS NULL THEN s.replayed_to ELSE greatest(s.replayed_to, s.position) END
+      FROM changed AS c
+     WHERE s.name = c.name
+       AND $4
 ), told AS (
-    INSERT INTO framework_nodes.changes AS c (schema, number) VALUES (current_schema(), 1)
+    INSERT INTO framework_nodes.changes AS c (schema, number) SELECT current_schema(), 1 FROM changed
         ON CONFLICT ON CONSTRAINT changes_pkey DO UPDATE SET number = c.number + 1
 )
-UPDATE slots AS s SET position = coalesce($4, s.position), fence = s.fence + 1, owner = NULL
-  FROM changed AS c
- WHERE s.name = c.name
-RETURNING s.slot
+SELECT name FROM changed

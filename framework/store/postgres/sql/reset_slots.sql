@@ -6,4 +6,7 @@ WITH gone AS (
     INSERT INTO framework_nodes.changes AS c (schema, number) VALUES (current_schema(), 1)
         ON CONFLICT ON CONSTRAINT changes_pkey DO UPDATE SET number = c.number + 1
 )
-UPDATE slots SET position = $2, fence = fence + 1, owner = NULL WHERE name = $1 RETURNING slot
+UPDATE slots
+   SET position = $2, fence = fence + 1, owner = NULL, replayed_to = greatest(replayed_to, position)
+ WHERE name = $1
+RETURNING slot

@@ -451,7 +451,8 @@ CREATE TABLE slots (
     "position" bigint NOT NULL,
     fence bigint NOT NULL,
     owner uuid,
-    held_at bigint
+    held_at bigint,
+    replayed_to bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
 

@@ -98,12 +98,13 @@ CREATE TABLE subscriptions (
 CREATE SEQUENCE first_fences INCREMENT BY 1000000000 START WITH 0 MINVALUE 0;
 
 CREATE TABLE slots (
-    name     text    NOT NULL,
-    slot     integer NOT NULL,
-    position bigint  NOT NULL,
-    fence    bigint  NOT NULL,
-    owner    uuid,
-    held_at  bigint,
+    name        text    NOT NULL,
+    slot        integer NOT NULL,
+    position    bigint  NOT NULL,
+    fence       bigint  NOT NULL,
+    owner       uuid,
+    held_at     bigint,
+    replayed_to bigint  NOT NULL DEFAULT 0,
     CONSTRAINT slots_pkey PRIMARY KEY (name, slot)
 ) WITH (fillfactor = 50);
 
