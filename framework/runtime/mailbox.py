@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,8 +18,11 @@ class Mailbox(Generic[T]):
         self._limit = limit
         self._items: list[T] = []
         self._consumer: asyncio.Future[None] | None = None
-        self._producers: deque[asyncio.Future[None]] | None = None
-        """Those who wait for room; while there are any, there is none. Made when needed, because it is large."""
+        self._producers: OrderedDict[asyncio.Future[None], None] | None = None
+        """Those who wait for room, in order; while there are any, there is none. Made when needed, as it is large.
+
+        No queue: of many who wait, whoever gives up would be looked for among all the others.
+        """
         self._promised = 0
         """Places given to producers who have not taken them yet."""
         self._entering = 0
@@ -71,16 +74,16 @@ class Mailbox(Generic[T]):
         """Return when a place is promised to the caller."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._producers is None:
-            self._producers = deque()
-        self._producers.append(turn)
+            self._producers = OrderedDict()
+        self._producers[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
                 self._promised -= 1  # the place was given already: hand it on
                 self._admit()
-            elif turn in self._producers:
-                self._producers.remove(turn)
+            else:
+                self._producers.pop(turn, None)
             raise
 
     def take(self, at_most: int) -> list[T]:
@@ -94,7 +97,7 @@ class Mailbox(Generic[T]):
         left, self._items = self._items, []
         self._limit, self._closed_by = 0, error
         while self._producers:
-            self._promise(self._producers.popleft())
+            self._promise(self._producers)
         return left
 
     def filled(self) -> asyncio.Future[None]:
@@ -116,9 +119,11 @@ class Mailbox(Generic[T]):
 
     def _admit(self) -> None:
         while self._producers and self._room() > 0:
-            self._promise(self._producers.popleft())
+            self._promise(self._producers)
 
-    def _promise(self, turn: asyncio.Future[None]) -> None:
+    def _promise(self, producers: OrderedDict[asyncio.Future[None], None]) -> None:
+        """Promise a place to the first of *producers*."""
+        turn, _ = producers.popitem(last=False)
         if not turn.cancelled():  # else its producer is about to find out
             self._promised += 1
             turn.set_result(None)

@@ -22,6 +22,7 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.policies import Defaults
+from framework.runtime.rounds import ROUND_LIMIT
 from framework.store.protocol import Appended, NewEvent, Receipt, StreamWrite
 from tests.runtime.till import GatedStore, Moved, NotEnough, PutIn, Shake, TakeOut, Till, application
 
@@ -61,6 +62,29 @@ async def test_commands_that_wait_are_decided_together_and_appended_once() -> No
     assert store.appends == 2
     assert [result.version for result in results] == list(range(1, 52))
     assert [result.position for result in results] == list(range(1, 52))
+
+
+async def test_no_more_than_so_many_are_decided_together_and_the_others_next() -> None:
+    rounds: list[int] = []
+
+    class Counting(GatedStore):
+        async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+            rounds.append(sum(len(write.events) for write in writes))
+            return await super().append(writes, receipts)
+
+    store = Counting()
+    async with application(store) as app:
+        store.gate.clear()
+        first = asyncio.ensure_future(app.dispatch(PutIn("a", 1)))
+        await store.arrived.acquire()
+        others = [asyncio.ensure_future(app.dispatch(PutIn("a", 1))) for _ in range(ROUND_LIMIT * 2 + 1)]
+        await asyncio.sleep(0)
+
+        store.gate.set()
+        results = await asyncio.gather(first, *others)
+
+    assert rounds == [1, ROUND_LIMIT, ROUND_LIMIT, 1]
+    assert [result.version for result in results] == list(range(1, ROUND_LIMIT * 2 + 3))
 
 
 async def test_each_command_of_a_round_sees_the_one_before_and_has_its_own_answer() -> None:

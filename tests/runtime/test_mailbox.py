@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -102,6 +104,28 @@ async def test_a_producer_cancelled_while_it_waits_adds_nothing_and_is_passed_ov
     await next_
     with pytest.raises(asyncio.CancelledError):
         await gone
+
+
+@pytest.mark.timeout(20)
+async def test_of_a_hundred_thousand_who_wait_for_room_each_may_give_up_without_looking_at_the_others() -> None:
+    mailbox: Mailbox[int] = Mailbox(1)
+    await mailbox.put(0)
+    waiting: list[tuple[Coroutine[Any, Any, None], asyncio.Future[None]]] = []
+    for number in range(1, 100_001):  # without a task for each, which would take much longer than what is tested
+        producer = mailbox.put(number)
+        waiting.append((producer, producer.send(None)))
+
+    for producer, turn in reversed(waiting[1:]):  # the last one first, who has most of the others before it
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            producer.throw(asyncio.CancelledError())
+
+    first, _ = waiting[0]
+    assert mailbox.take(9) == [0]
+    with pytest.raises(StopIteration):
+        first.send(None)
+    assert mailbox.take(9) == [1]
+    assert mailbox.is_quiet
 
 
 async def test_a_producer_cancelled_after_it_was_given_its_turn_hands_it_on() -> None:
