@@ -1,8 +1,9 @@
-"""An account: money comes in, goes out, is sent, and comes back when it was not wanted."""
+"""An account: money comes in, goes out, is sent, is offered first where that is asked for, and comes back unwanted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Self, TypeAlias, assert_never
 
 import attrs
@@ -56,6 +57,28 @@ class ReturnMoney:
 
 
 @attrs.frozen
+class AskFirst:
+    """Have transfers offered from now on, and not deposited; what is not accepted within that time goes back."""
+
+    account_id: str
+    within: timedelta
+
+
+@attrs.frozen
+class AcceptTransfer:
+    account_id: str
+    transfer_id: str
+
+
+@attrs.frozen
+class DeclineTransfer:
+    """Have what is offered go back; nothing happens where nothing is offered, any more or ever."""
+
+    account_id: str
+    transfer_id: str
+
+
+@attrs.frozen
 class CloseAccount:
     account_id: str
 
@@ -99,6 +122,31 @@ class MoneyReturned:
     account_id: str
     amount: int
     balance: int
+    transfer_id: str
+
+
+@attrs.frozen
+class AskingBegun:
+    account_id: str
+    within: timedelta
+
+
+@attrs.frozen
+class MoneyOffered:
+    """It has come in and is not the account's yet."""
+
+    account_id: str
+    amount: int
+    transfer_id: str
+    within: timedelta
+
+
+@attrs.frozen
+class TransferDeclined:
+    """What was offered is not wanted, or nobody said so in time."""
+
+    account_id: str
+    amount: int
     transfer_id: str
 
 
@@ -148,10 +196,38 @@ class InvalidTransfer(CommandRejected):
     """The transfer could not be carried through, because it or its target has no usable id."""
 
 
+class TransferNotOffered(CommandRejected):
+    """There is nothing to accept: it was accepted, or has gone back, or never came."""
+
+
+class TransferOffered(CommandRejected):
+    """A transfer of this id is offered already."""
+
+
 # The account ---------------------------------------------------------------------------------------
 
-AccountCommand: TypeAlias = OpenAccount | DepositMoney | WithdrawMoney | SendMoney | ReturnMoney | CloseAccount
-AccountEvent: TypeAlias = AccountOpened | MoneyDeposited | MoneyWithdrawn | MoneySent | MoneyReturned | AccountClosed
+AccountCommand: TypeAlias = (
+    OpenAccount
+    | DepositMoney
+    | WithdrawMoney
+    | SendMoney
+    | ReturnMoney
+    | AskFirst
+    | AcceptTransfer
+    | DeclineTransfer
+    | CloseAccount
+)
+AccountEvent: TypeAlias = (
+    AccountOpened
+    | MoneyDeposited
+    | MoneyWithdrawn
+    | MoneySent
+    | MoneyReturned
+    | AskingBegun
+    | MoneyOffered
+    | TransferDeclined
+    | AccountClosed
+)
 
 
 @attrs.frozen
@@ -159,12 +235,17 @@ class Account(Aggregate[AccountCommand, AccountEvent]):
     """What has become of one account.
 
     One that is closed takes no deposits and sends nothing. What it sent before may still come back to it, though, and
-    can then be withdrawn: a return that could be refused would leave money nowhere.
+    can then be withdrawn: a return that could be refused would leave money nowhere. So would an offer that could not be
+    declined.
     """
 
     balance: int = 0
     is_open: bool = False
     is_closed: bool = False
+    asks_within: timedelta | None = None
+    """How long an offer stands; None where nobody is asked."""
+    offers: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    """What is offered, by transfer."""
 
     def execute(self, command: AccountCommand) -> Iterator[AccountEvent]:  # noqa: C901, PLR0912 - a table, read row by row
         match command:
@@ -177,10 +258,14 @@ class Account(Aggregate[AccountCommand, AccountEvent]):
                 raise AccountNotOpen(command.account_id)
             case DepositMoney() | WithdrawMoney() | SendMoney() if not 0 < command.amount <= LARGEST_AMOUNT:
                 raise InvalidAmount(command.amount)
-            case DepositMoney(account_id) | SendMoney(account_id) if self.is_closed:
-                raise AccountIsClosed(account_id)
+            case DepositMoney() | SendMoney() | AskFirst() | AcceptTransfer() if self.is_closed:
+                raise AccountIsClosed(command.account_id)
             case WithdrawMoney(amount=amount) | SendMoney(amount=amount) if amount > self.balance:
                 raise InsufficientFunds(amount, self.balance)
+            case DepositMoney(account_id, amount, str(transfer_id)) if self.asks_within is not None:
+                if transfer_id in self.offers:
+                    raise TransferOffered(transfer_id)
+                yield MoneyOffered(account_id, amount, transfer_id, self.asks_within)
             case DepositMoney(account_id, amount, transfer_id):
                 yield MoneyDeposited(account_id, amount, self.balance + amount, transfer_id)
             case WithdrawMoney(account_id, amount):
@@ -192,6 +277,17 @@ class Account(Aggregate[AccountCommand, AccountEvent]):
                 yield MoneySent(account_id, amount, self.balance - amount, target_id, transfer_id)
             case ReturnMoney(account_id, amount, transfer_id):
                 yield MoneyReturned(account_id, amount, self.balance + amount, transfer_id)
+            case AskFirst(account_id, within):
+                if within != self.asks_within:
+                    yield AskingBegun(account_id, within)
+            case AcceptTransfer(account_id, transfer_id):
+                if transfer_id not in self.offers:
+                    raise TransferNotOffered(transfer_id)
+                amount = self.offers[transfer_id]
+                yield MoneyDeposited(account_id, amount, self.balance + amount, transfer_id)
+            case DeclineTransfer(account_id, transfer_id):
+                if transfer_id in self.offers:
+                    yield TransferDeclined(account_id, self.offers[transfer_id], transfer_id)
             case CloseAccount(account_id) if self.is_open:
                 if self.balance:
                     raise AccountNotEmpty(account_id, self.balance)
@@ -201,16 +297,28 @@ class Account(Aggregate[AccountCommand, AccountEvent]):
             case _:
                 assert_never(command)
 
-    def apply(self, event: AccountEvent) -> Self:
+    def apply(self, event: AccountEvent) -> Self:  # noqa: PLR0911 - the same
         match event:
             case AccountOpened():
                 return attrs.evolve(self, is_open=True)
+            case MoneyDeposited(balance=balance, transfer_id=str(transfer_id)):
+                return attrs.evolve(self, balance=balance, offers=_without(self.offers, transfer_id))
             case MoneyDeposited() | MoneyWithdrawn() | MoneySent() | MoneyReturned():
                 return attrs.evolve(self, balance=event.balance)
+            case AskingBegun(within=within):
+                return attrs.evolve(self, asks_within=within)
+            case MoneyOffered(amount=amount, transfer_id=transfer_id):
+                return attrs.evolve(self, offers={**self.offers, transfer_id: amount})
+            case TransferDeclined(transfer_id=transfer_id):
+                return attrs.evolve(self, offers=_without(self.offers, transfer_id))
             case AccountClosed():
                 return attrs.evolve(self, is_open=False, is_closed=True)
             case _:
                 assert_never(event)
+
+
+def _without(offers: Mapping[str, int], transfer_id: str) -> Mapping[str, int]:
+    return {offered: amount for offered, amount in offers.items() if offered != transfer_id}
 
 
 def _check_id(what: str, value: str) -> None:

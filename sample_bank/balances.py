@@ -7,10 +7,13 @@ from sample_bank.accounts import (
     AccountClosed,
     AccountEvent,
     AccountOpened,
+    AskingBegun,
     MoneyDeposited,
+    MoneyOffered,
     MoneyReturned,
     MoneySent,
     MoneyWithdrawn,
+    TransferDeclined,
 )
 
 
@@ -38,3 +41,5 @@ class Balances(Projector[AccountEvent]):
                 )
             case AccountClosed(account_id):
                 await db.execute("UPDATE balances SET is_open = false WHERE account_id = $1", account_id)
+            case AskingBegun() | MoneyOffered() | TransferDeclined():
+                pass  # what is offered is not the account's yet

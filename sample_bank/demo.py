@@ -13,7 +13,7 @@ from sample_bank.balances import Balances
 from sample_bank.statements import Statements
 from sample_bank.tables import table
 from sample_bank.transfers import Transfers
-from sample_bank.work import Plan, Say, settle, timed, work
+from sample_bank.work import ASKING_ACCOUNTS, Plan, Say, settle, timed, work
 
 ROWS = 12
 """Lines of a table that are shown."""
@@ -30,7 +30,7 @@ STATEMENT = """
      ORDER BY line
 """
 
-IN_VAIN = "SELECT amount, returned, target_id FROM transfers WHERE transfer_id = $1"
+OUTCOME = "SELECT amount, delivered, returned, target_id FROM transfers WHERE transfer_id = $1"
 
 MOVEMENTS = "SELECT count(*) FROM movements WHERE account_id = $1"
 
@@ -50,7 +50,7 @@ async def demo(
         with timed(say) as done:
             await settle(bank, first)
             done(f"every transfer has arrived or been given back; a coin paid in last to {first} is in every table")
-        await show_return(bank, plan, say)
+        await show_outcomes(bank, plan, say)
         await show_balances(bank, say)
         await show_statement(bank, first, say)
         if tamper:
@@ -61,10 +61,11 @@ async def demo(
         return conclude(counted, say)
 
 
-async def show_return(bank: Application, plan: Plan, say: Say) -> None:
-    """Show what became of the transfer to a closed account."""
-    ((amount, returned, target),) = await bank.query(Transfers, IN_VAIN, plan.transfer_id("in vain"))
-    say(f"  of the {amount:,} sent to account {target!r}, {returned:,} were given back")
+async def show_outcomes(bank: Application, plan: Plan, say: Say) -> None:
+    """Show what became of the transfers that did not simply arrive."""
+    for what in ("in vain", *ASKING_ACCOUNTS):
+        ((amount, delivered, returned, target),) = await bank.query(Transfers, OUTCOME, plan.transfer_id(what))
+        say(f"  of the {amount:,} sent to account {target!r}, {delivered:,} arrived and {returned:,} were given back")
 
 
 async def show_balances(bank: Application, say: Say) -> None:

@@ -8,13 +8,22 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from framework import CommandRejected, Connection, ProcessManager, Projector, Recorded, Start, Stop
-from sample_bank.accounts import DepositMoney, MoneyDeposited, MoneyReturned, MoneySent, ReturnMoney
+from framework import CommandRejected, Connection, Continue, ProcessManager, Projector, Recorded, Schedule, Start, Stop
+from sample_bank.accounts import (
+    DeclineTransfer,
+    DepositMoney,
+    MoneyDeposited,
+    MoneyOffered,
+    MoneyReturned,
+    MoneySent,
+    ReturnMoney,
+    TransferDeclined,
+)
 
 TRANSFERS = UUID("6f2a3c1e-5d0b-5a41-9c55-3f1d0e7b8a10")
 
-TransferEvent: TypeAlias = MoneySent | MoneyDeposited | MoneyReturned
-TransferCommand: TypeAlias = DepositMoney | ReturnMoney
+TransferEvent: TypeAlias = MoneySent | MoneyOffered | TransferDeclined | MoneyDeposited | MoneyReturned
+TransferCommand: TypeAlias = DepositMoney | DeclineTransfer | ReturnMoney
 
 
 def transfer_command_id(transfer_id: str) -> UUID:
@@ -28,24 +37,34 @@ def transfer_command_id(transfer_id: str) -> UUID:
 
 @attrs.frozen
 class CompleteTransfer(ProcessManager[TransferEvent, TransferCommand]):
-    """Money that left one account arrives at the other; where it is refused, it is given back."""
+    """Money that left one account arrives at the other; what is refused, declined or not answered is given back.
+
+    Whether it arrives is decided by the account that it was sent to, and there alone: an acceptance and a deadline that
+    cross each other are two commands to one aggregate, and the second of them finds nothing on offer.
+    """
 
     sender_id: str = ""
 
     @classmethod
-    def interested(cls, event: TransferEvent) -> Start | Stop | None:
+    def interested(cls, event: TransferEvent) -> Start | Continue | Stop | None:
         match event:
             case MoneySent(transfer_id=transfer_id):
                 return Start(transfer_id)
+            case MoneyOffered(transfer_id=transfer_id) | TransferDeclined(transfer_id=transfer_id):
+                return Continue(transfer_id)
             case MoneyDeposited(transfer_id=str(transfer_id)) | MoneyReturned(transfer_id=transfer_id):
                 return Stop(transfer_id)
             case _:  # cash
                 return None
 
-    def handle(self, event: TransferEvent) -> Iterator[TransferCommand]:
+    def handle(self, event: TransferEvent) -> Iterator[TransferCommand | Schedule[TransferCommand]]:
         match event:
             case MoneySent(target_id=target_id, amount=amount, transfer_id=transfer_id):
                 yield DepositMoney(target_id, amount, transfer_id)
+            case MoneyOffered(target_id, _, transfer_id, within):
+                yield Schedule(DeclineTransfer(target_id, transfer_id), after=within, key="deadline")
+            case TransferDeclined(amount=amount, transfer_id=transfer_id):
+                yield ReturnMoney(self.sender_id, amount, transfer_id)
             case _:
                 pass
 
@@ -60,7 +79,10 @@ class CompleteTransfer(ProcessManager[TransferEvent, TransferCommand]):
                 raise error
 
 
-class Transfers(Projector[TransferEvent]):
+TransferMoved: TypeAlias = MoneySent | MoneyDeposited | MoneyReturned
+
+
+class Transfers(Projector[TransferMoved]):
     """How far each transfer has come: what is neither delivered nor returned is on its way."""
 
     version = 1
@@ -76,7 +98,7 @@ class Transfers(Projector[TransferEvent]):
         CREATE INDEX transfers_on_their_way ON transfers (transfer_id) WHERE amount <> delivered + returned;
     """
 
-    async def project(self, event: Recorded[TransferEvent], db: Connection) -> None:
+    async def project(self, event: Recorded[TransferMoved], db: Connection) -> None:
         match event.data:
             case MoneySent(sender_id, amount, _, target_id, transfer_id):
                 await db.execute(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
 from random import Random
 from time import perf_counter
@@ -20,12 +20,16 @@ from framework import Application, Backoff, Consistency, DispatchResult
 from framework.clock import new_id
 from framework.errors import DispatchTimeout, OutcomeUnknown, StorageUnavailable
 from sample_bank.accounts import (
+    AcceptTransfer,
     AccountIsClosed,
+    AskFirst,
     CloseAccount,
     DepositMoney,
     InsufficientFunds,
+    MoneyOffered,
     OpenAccount,
     SendMoney,
+    TransferNotOffered,
     WithdrawMoney,
 )
 from sample_bank.transfers import Transfers, transfer_command_id
@@ -39,7 +43,11 @@ TOO_MUCH = 1_000_000_000
 SENT_IN_VAIN = 25
 COIN = 1
 
+OFFERED = 25
+
 CLOSED_ACCOUNT = "closed"
+ASKING_ACCOUNTS = {"asks": timedelta(seconds=1), "absent": timedelta(milliseconds=200)}
+"""Those that accept a transfer before it is theirs, and how long they are asked. At the second nobody answers."""
 
 PATIENCE = Backoff(attempts=20, first=timedelta(milliseconds=50), longest=timedelta(seconds=1))
 """How long a customer asks again while the database is away."""
@@ -115,6 +123,7 @@ async def work(bank: Application, plan: Plan, say: Say) -> None:
         done(f"{plan.transfers - refused:,} transfers sent, {refused:,} refused for lack of funds")
     await send_too_much(bank, plan, say)
     await send_in_vain(bank, plan, say)
+    await send_offers(bank, plan, say)
 
 
 async def send_all(bank: Application, plan: Plan, say: Say) -> int:
@@ -158,6 +167,30 @@ async def send_in_vain(bank: Application, plan: Plan, say: Say) -> None:
     sending = SendMoney(sender, SENT_IN_VAIN, CLOSED_ACCOUNT, plan.transfer_id("in vain"))
     await insist(bank, sending, transfer_command_id(sending.transfer_id))
     say(f"  {SENT_IN_VAIN:,} sent from account {sender} to account {CLOSED_ACCOUNT!r}, which is closed")
+
+
+async def send_offers(bank: Application, plan: Plan, say: Say) -> None:
+    """Send money to two accounts that ask first; one transfer is accepted, if that comes in time, the other is not."""
+    sender = plan.account_ids[0]
+    for account, within in ASKING_ACCOUNTS.items():
+        await insist(bank, OpenAccount(account), plan.command_id(f"open {account}"))
+        await insist(bank, AskFirst(account, within), plan.command_id(f"ask {account}"))
+        await insist(bank, DepositMoney(sender, OFFERED), plan.command_id(f"deposit for {account}"))
+        sending = SendMoney(sender, OFFERED, account, plan.transfer_id(account))
+        sent = await insist(bank, sending, transfer_command_id(sending.transfer_id))
+        say(f"  {OFFERED:,} sent from account {sender} to account {account!r}, which is asked first")
+        if account == "asks":
+            await accept(bank, sending, sent.position, plan.command_id("accept"))
+
+
+async def accept(bank: Application, sending: SendMoney, position: int, command_id: UUID) -> None:
+    """Accept the transfer of *sending*, which was recorded at *position*, once it is offered; too late is too late."""
+    async with aclosing(bank.events(after=position, types=[MoneyOffered])) as offers:
+        async for offer in offers:
+            if offer.data.transfer_id == sending.transfer_id:
+                break
+    with suppress(TransferNotOffered):
+        await insist(bank, AcceptTransfer(sending.target_id, sending.transfer_id), command_id)
 
 
 async def settle(bank: Application, account: str, *, within: timedelta = SETTLED_WITHIN) -> None:

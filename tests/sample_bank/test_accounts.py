@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from framework.testing import given
 from sample_bank.accounts import (
     LARGEST_AMOUNT,
+    AcceptTransfer,
     Account,
     AccountClosed,
     AccountCommand,
@@ -14,18 +17,25 @@ from sample_bank.accounts import (
     AccountNotEmpty,
     AccountNotOpen,
     AccountOpened,
+    AskFirst,
+    AskingBegun,
     CloseAccount,
+    DeclineTransfer,
     DepositMoney,
     InsufficientFunds,
     InvalidAmount,
     InvalidTransfer,
     MoneyDeposited,
+    MoneyOffered,
     MoneyReturned,
     MoneySent,
     MoneyWithdrawn,
     OpenAccount,
     ReturnMoney,
     SendMoney,
+    TransferDeclined,
+    TransferNotOffered,
+    TransferOffered,
     WithdrawMoney,
 )
 
@@ -33,6 +43,9 @@ OPENED = AccountOpened("a")
 FUNDED = MoneyDeposited("a", 100, balance=100)
 EMPTIED = MoneyWithdrawn("a", 100, balance=0)
 CLOSED = AccountClosed("a")
+DAY = timedelta(days=1)
+ASKS = AskingBegun("a", DAY)
+OFFERED = MoneyOffered("a", 30, "t", DAY)
 
 
 def test_an_account_is_opened() -> None:
@@ -137,6 +150,39 @@ def test_what_comes_back_to_a_closed_account_can_be_withdrawn() -> None:
     closed.when(ReturnMoney("a", 100, "t")).then(MoneyReturned("a", 100, balance=100, transfer_id="t"))
 
     given(Account, OPENED, CLOSED, MoneyReturned("a", 100, 100, "t")).when(WithdrawMoney("a", 100)).then(EMPTIED)
+
+
+def test_who_asks_first_is_offered_what_is_sent_and_paid_what_is_cash() -> None:
+    given(Account, OPENED).when(AskFirst("a", DAY)).then(ASKS)
+    given(Account, OPENED, ASKS).when(AskFirst("a", DAY)).then()
+    given(Account, OPENED, ASKS).when(DepositMoney("a", 30, "t")).then(OFFERED)
+    given(Account, OPENED, ASKS).when(DepositMoney("a", 30)).then(MoneyDeposited("a", 30, balance=30))
+
+
+def test_what_is_offered_is_accepted_once() -> None:
+    offered = given(Account, OPENED, ASKS, OFFERED)
+
+    offered.when(AcceptTransfer("a", "t")).then(MoneyDeposited("a", 30, balance=30, transfer_id="t"))
+    offered.having(AcceptTransfer("a", "t")).when(AcceptTransfer("a", "t")).then_raises(TransferNotOffered, "t")
+    offered.having(AcceptTransfer("a", "t")).when(DeclineTransfer("a", "t")).then()
+
+
+def test_what_is_declined_is_not_accepted_any_more() -> None:
+    offered = given(Account, OPENED, ASKS, OFFERED)
+
+    offered.when(DeclineTransfer("a", "t")).then(TransferDeclined("a", 30, "t"))
+    offered.having(DeclineTransfer("a", "t")).when(AcceptTransfer("a", "t")).then_raises(TransferNotOffered, "t")
+
+
+def test_a_transfer_is_offered_once_at_a_time() -> None:
+    given(Account, OPENED, ASKS, OFFERED).when(DepositMoney("a", 5, "t")).then_raises(TransferOffered, "t")
+
+
+def test_what_is_offered_is_declined_when_the_account_is_closed_too() -> None:
+    closed = given(Account, OPENED, ASKS, OFFERED, CLOSED)
+
+    closed.when(AcceptTransfer("a", "t")).then_raises(AccountIsClosed)
+    closed.when(DeclineTransfer("a", "t")).then(TransferDeclined("a", 30, "t"))
 
 
 def test_the_state_after_a_life() -> None:

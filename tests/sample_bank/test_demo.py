@@ -39,7 +39,9 @@ async def test_the_demo_ends_with_all_money_accounted_for_and_runs_again(dsn: st
         assert (status, err) == (0, "")
         assert out.endswith("\nmoney conserved: yes\n")
         assert "1,000,000,000 from account 0001 to 0002 refused: InsufficientFunds" in out
-        assert "of the 25 sent to account 'closed', 25 were given back" in out
+        assert "of the 25 sent to account 'closed', 0 arrived and 25 were given back" in out
+        assert "of the 25 sent to account 'absent', 0 arrived and 25 were given back" in out
+        assert "of the 25 sent to account 'asks', " in out
     assert "10 of them new" in first[1]
     assert "0 of them new" in second[1]
 
