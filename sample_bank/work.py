@@ -46,7 +46,7 @@ COIN = 1
 OFFERED = 25
 
 CLOSED_ACCOUNT = "closed"
-ASKING_ACCOUNTS = {"asks": timedelta(seconds=1), "absent": timedelta(milliseconds=200)}
+ASKING_ACCOUNTS = {"asks": timedelta(milliseconds=500), "absent": timedelta(milliseconds=200)}
 """Those that accept a transfer before it is theirs, and how long they are asked. At the second nobody answers."""
 
 PATIENCE = Backoff(attempts=20, first=timedelta(milliseconds=50), longest=timedelta(seconds=1))
