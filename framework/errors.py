@@ -31,6 +31,11 @@
     │   ├── NotRunning                   the application is not open
     │   ├── SubsystemFailed              a part of the application died
     │   └── SomeFailed                   of many commands some did not come to a result
+    ├── ProcessError                     an event that an instance of a process cannot take
+    │   ├── InvalidInterest              it names what cannot be an instance
+    │   ├── ProcessAlreadyStarted        it would begin one that runs
+    │   ├── ProcessNotStarted            it would go on with one that does not run
+    │   └── StepTooSlow                  what the instance makes of it takes too long
     ├── CodecError                       a value and its JSON do not fit
     │   ├── UnencodableValue             nothing was written
     │   ├── UndecodablePayload           a stored payload does not fit its class
@@ -338,6 +343,49 @@ class SomeFailed(DispatchError):
         super().__init__(
             f"{len(errors)} of {len(results)} commands failed{rest};"
             f" the first is number {place}: {type(first).__name__}: {first}"
+        )
+
+
+# Processes -----------------------------------------------------------------------------------------
+
+
+class ProcessError(FrameworkError):
+    """An event that an instance of a process cannot take."""
+
+
+class InvalidInterest(ProcessError):
+    """`ProcessManager.interested` named what cannot be an instance, or one more than once."""
+
+
+class ProcessAlreadyStarted(ProcessError):
+    """A strict `Start` names an instance that runs already."""
+
+    def __init__(self, process: str, instance: str) -> None:
+        self.process = process
+        self.instance = instance
+        super().__init__(f"{process} {instance!r} runs already, and the event would begin it")
+
+
+class ProcessNotStarted(ProcessError):
+    """A strict `Continue` names an instance that has not begun, or is finished."""
+
+    def __init__(self, process: str, instance: str) -> None:
+        self.process = process
+        self.instance = instance
+        super().__init__(f"{process} {instance!r} does not run, and the event would go on with it")
+
+
+class StepTooSlow(ProcessError):
+    """What an instance makes of an event took longer than its process allows; it was not used."""
+
+    def __init__(self, process: str, instance: str, took_s: float, allowed_s: float) -> None:
+        self.process = process
+        self.instance = instance
+        self.took_s = took_s
+        self.allowed_s = allowed_s
+        super().__init__(
+            f"{process} {instance!r} took {took_s:.3g} s over the event, and has {allowed_s:g} s: do less in handle"
+            " and apply, or raise step_timeout"
         )
 
 

@@ -9,7 +9,13 @@ from typing import ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 import attrs
 
-from framework.errors import CommandRejected, ConfigurationError
+from framework.errors import (
+    CommandRejected,
+    ConfigurationError,
+    InvalidInterest,
+    ProcessAlreadyStarted,
+    ProcessNotStarted,
+)
 
 E = TypeVar("E")
 C = TypeVar("C")
@@ -18,30 +24,84 @@ C_co = TypeVar("C_co", covariant=True)
 LONGEST: Final = timedelta(days=36_525)
 """A hundred years: what is to be sent after that is a slip, and no plan."""
 
+LONGEST_ID: Final = 1_000
+"""Bytes of UTF-8 in the id of an instance, as in the name of a stream."""
+
+LONGEST_SHOWN: Final = 80
+"""Characters of what is no id that are told to whoever gave it."""
+
+
+def _an_id(_: object, field: attrs.Attribute[str], value: object) -> None:
+    match value:
+        case "":
+            fault = "it needs something in it"
+        case str() if "\0" in value or value.encode(errors="replace").decode() != value:
+            fault = "it has characters that no database can hold"
+        case str() if len(value.encode()) > LONGEST_ID:
+            fault = f"it is longer than {LONGEST_ID} bytes"
+        case str():
+            return
+        case _:
+            fault = "it is no text"
+    raise InvalidInterest(f"an instance with the {field.name} {_shortened(value)}: {fault}")
+
+
+def _shortened(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
+
 
 @attrs.frozen
 class Start:
-    """The event begins the instance *id*, or goes on with it if there is one."""
+    """The event begins the instance *id*, or goes on with it if there is one.
 
-    id: str
+    A *strict* one only begins: where the instance runs already, the event is parked with `ProcessAlreadyStarted`. One
+    that is finished begins anew either way.
+    """
+
+    id: str = attrs.field(validator=_an_id)
+    strict: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen
 class Continue:
-    """The event concerns the instance *id*; it is passed over if there is none."""
+    """The event concerns the instance *id*; it is passed over if that has not begun, or is finished.
 
-    id: str
+    Where a *strict* one is not running, the event is parked with `ProcessNotStarted`.
+    """
+
+    id: str = attrs.field(validator=_an_id)
+    strict: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen
 class Stop:
-    """The instance *id* is done: its state goes, and what it has scheduled. Commands it has yielded are still sent."""
+    """The instance *id* is done: its state goes, and what it has scheduled. Commands it has yielded are still sent.
 
-    id: str
+    Nothing happens where it does not run. One that is done is known to be: only a `Start` begins it anew.
+    """
+
+    id: str = attrs.field(validator=_an_id)
 
 
 Interest: TypeAlias = Start | Continue | Stop
 """What an event means to one instance of a process."""
+
+
+def handles(process: str, interest: Start | Continue, *, is_running: bool) -> bool:
+    """Say whether an instance of *process* handles an event that means *interest* to it.
+
+    Raises `ProcessAlreadyStarted` or `ProcessNotStarted` where that is strict and the instance is not as it says.
+    """
+    match interest:
+        case Start(id, strict=True) if is_running:
+            raise ProcessAlreadyStarted(process, id)
+        case Continue(id, strict=True) if not is_running:
+            raise ProcessNotStarted(process, id)
+        case Start():
+            return True
+        case Continue():
+            return is_running
 
 
 def _within_reason(_: object, field: attrs.Attribute[timedelta], value: timedelta) -> None:
@@ -82,6 +142,9 @@ class ProcessManager(ABC, Generic[E, C]):
     runtime makes one instance for every id that `interested` names. An instance's state, its commands and the place
     in the log are saved together; every command is sent under an id derived from what it was yielded for, so it has
     one outcome however often it is sent.
+
+    An instance is given the events that name it in the order of the log, whatever streams they are in. One that it
+    fails at is tried again and then parked under the instance's id, and later ones behind it; other instances go on.
     """
 
     __slots__ = ()
@@ -89,10 +152,24 @@ class ProcessManager(ABC, Generic[E, C]):
     revision: ClassVar[int] = 1
     """Raise it when the events change that it listens to: it goes on where it was, and an earlier one stands still."""
 
+    partitions: ClassVar[int] = 1
+    """How many slots it has: instances of different slots are run at the same time, on several nodes if there are."""
+
+    step_timeout: ClassVar[timedelta] = timedelta(seconds=5)
+    """How long `handle` and `apply` may take for one event.
+
+    They cannot be interrupted, and while they run nothing else of their program does. A step that took longer is not
+    used: it is tried once more, since the machine may have stood still, and then the event is parked.
+    """
+
     @classmethod
     @abstractmethod
     def interested(cls, event: E) -> Interest | Sequence[Interest] | None:
-        """Return which instances *event* concerns, and how; None if none."""
+        """Return which instances *event* concerns, and how, each named once; None if none.
+
+        It is asked more than once about an event, and has to give one answer. If it raises, or names what cannot be an
+        instance, nobody can say whom the event concerns: all slots of the process halt before it.
+        """
 
     @abstractmethod
     def handle(self, event: E) -> Iterable[C | Schedule[C] | Cancel]:

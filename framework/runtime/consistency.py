@@ -186,7 +186,7 @@ class ConsistencyWaits:
             return {}
         if progress.is_by_stream or progress.partitions == 1:
             return progress.slots_by_stream(events)
-        if progress.slot_of is not None:
+        if progress.slots_of is not None:
             items = await self._items(progress, events)
             with suppress(Exception):  # a key that cannot be told: its event halts every slot
                 return progress.slots_by_key(items)

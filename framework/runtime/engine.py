@@ -17,7 +17,6 @@ from framework.handler import EventHandler, StartFrom
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.policies import SCHEDULES_SECONDS, Options
 from framework.projector import Projector
-from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.read_models import ReadModels
 from framework.runtime.actors import Actors
 from framework.runtime.consistency import ConsistencyWaits
@@ -26,7 +25,7 @@ from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.housekeeping import Forget, forget_after
-from framework.runtime.processes import Bell, ProcessSink, ProcessType, Relay, Relayed, Send
+from framework.runtime.processes import Bell, ProcessSink, ProcessType, Relay, Relayed, Send, on_error
 from framework.runtime.progress import Place, Progress
 from framework.runtime.repeats import Repeats
 from framework.runtime.reports import Reports
@@ -77,7 +76,7 @@ class Engine:
         self._processes = [
             (
                 process,
-                ProcessSink(process, wiring.journal.store, self._policy(process.name, _again, Halt()), wiring.clock),
+                ProcessSink(process, wiring.journal, self._policy(process.name, on_error), wiring.clock),
             )
             for process in wiring.processes
         ]
@@ -275,6 +274,7 @@ class Engine:
                 1 if isinstance(reader, Projector) else reader.revision,
                 # A process has but one way to change: its instances hold what has happened.
                 reader.on_change if isinstance(reader, EventHandler) else "keep",
+                reader.slots_of if isinstance(reader, ProcessType) else None,
             )
 
         for name, handler in wiring.handlers.items():
@@ -290,9 +290,9 @@ class Engine:
             add(process.name, process, process_sink, process.events)
         return found
 
-    def _policy(self, name: str, on_error: OnError, after_retries: Park | Skip | Halt | None = None) -> Policy:
+    def _policy(self, name: str, on_error: OnError) -> Policy:
         defaults = self._wiring.defaults
-        return Policy(name, on_error, defaults.handler_retry, after_retries or defaults.after_retries)
+        return Policy(name, on_error, defaults.handler_retry, defaults.after_retries)
 
     def _run_slot(self, hold: Hold) -> SlotRunner:
         wiring, name = self._wiring, hold.lease.name
@@ -318,12 +318,6 @@ class Engine:
         # What waits for its commands is the process itself: whatever was registered for the command, it goes on.
         order = self.dispatcher.preparation.order(command, command_id=command_id, options=EVENTUALLY)
         await self.dispatcher.dispatch(order)
-
-
-def _again(event: Recorded[Any], error: Exception, attempt: int) -> Reaction:
-    """Say of every event of a process that it is tried again."""
-    del event, error, attempt
-    return Retry()
 
 
 def _kind(reader: EventHandler[Any] | Projector[Any] | ProcessType) -> Kind:

@@ -76,8 +76,8 @@ class Progress:
     partitions: int
     is_by_stream: bool
     """Whether an event's stream says which slot it falls into."""
-    slot_of: Callable[[Item], int] | None = None
-    """Tells the slot of an event; None where only other processes can."""
+    slots_of: Callable[[Item], Collection[int]] | None = None
+    """Tells the slots of an event; None where only other processes can."""
     places: defaultdict[int, Place] = attrs.field(factory=lambda: defaultdict[int, Place](Place))
     is_looked_at: bool = False
     """Whether the store is being asked about it."""
@@ -89,8 +89,8 @@ class Progress:
             subscription.name,
             subscription.selection,
             subscription.partitions,
-            subscription.key is None,
-            subscription.slot_of,
+            subscription.definition.is_by_stream,
+            subscription.slots_of,
         )
 
     @classmethod
@@ -118,7 +118,7 @@ class Progress:
 
     def slots_by_key(self, items: Collection[Item]) -> dict[int, int]:
         """Return the slots that *items* fall into by their keys, and for each the last position of one."""
-        if self.slot_of is None or not items:
+        if self.slots_of is None:
             return {}
-        slot_of = self.slot_of
-        return {slot_of(item): item.position for item in items}
+        slots_of = self.slots_of
+        return {slot: item.position for item in items for slot in slots_of(item)}

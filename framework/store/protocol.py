@@ -17,7 +17,7 @@ import attrs
 
 from framework.store.health import StoreHealth
 from framework.store.streams import Streams
-from framework.store.subscriptions import Lease, Subscriptions
+from framework.store.subscriptions import Lease, ParkedEvent, Subscriptions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -325,13 +325,13 @@ class Snapshots(Protocol):
 
 
 class InstanceRow(NamedTuple):
-    """The stored state of one instance of a process."""
+    """What is stored of one instance of a process."""
 
     instance: str
     version: int
     """How many events it has handled."""
-    state: bytes
-    """A JSON object."""
+    state: bytes | None
+    """A JSON object; None for one that is finished, of which this is all there is."""
 
 
 class OutboxRow(NamedTuple):
@@ -385,20 +385,23 @@ class ProcessChange:
     """What handling some events, or a refusal, did to the instances of a process."""
 
     saved: Sequence[InstanceRow] = ()
-    removed: Collection[str] = ()
     commands: Sequence[OutboxRow] = ()
     """Commands to send from now on; the store gives them their numbers in this order."""
     withdrawn: Collection[Withdrawal] = ()
     """Timers to forget, those included that are due and whose commands wait to be sent; parked ones stay."""
     timers: Sequence[TimerRow] = ()
     """Commands to send later, each in the place of what was scheduled under its key before, which is withdrawn."""
+    parked: Sequence[ParkedEvent] = ()
+    """Events to set aside, or what is new of those that are; a refusal has none."""
+    released: Sequence[ParkedEvent] = ()
+    """Those that are set aside no longer."""
 
 
 class ProcessStore(Protocol):
     """The state of process managers and the commands they have yet to send."""
 
     async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
-        """Return the instances there are among *instances*."""
+        """Return the instances there are among *instances*, those that are finished included."""
         ...
 
     async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:

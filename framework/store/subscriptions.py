@@ -35,7 +35,7 @@ class Definition:
     partitions: int
     """How many slots it has."""
     partition_by: str
-    """What picks an event's slot: `stream`, or `key` for one of its own."""
+    """What picks an event's slot: `stream`, or `key` for one of its own; `instance` where it may have several."""
     stream: str | None = None
     """The one stream whose events it wants; None for any."""
     prefix: str = ""
@@ -208,6 +208,7 @@ class ParkedEvent(NamedTuple):
     position: int
     """Where the log has it; nothing of what is in it is kept here."""
     key: str
+    """What is held back with it; of a process, the instance. One event may be parked under several."""
     error: str | None
     """What its last attempt ended in; None for one that only stands behind another."""
     attempts: int
@@ -312,7 +313,7 @@ class Subscriptions(Protocol):
         ...
 
     async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
-        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        """Return what the subscriptions *names*, or all, have set aside, by name, position and key."""
         ...
 
     async def ask(self, name: str, what: str, *, key: str | None = None, position: int | None = None) -> int:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from framework.clock import now
-from framework.journal import Item
 from framework.store.subscriptions import DISCARD, RETRY, ParkedEvent
-from framework.subscription.failure import Failure, Halted
+from framework.subscription.failure import Failure
 
 
 class Aside:
     """What a slot has set aside, as far as it must be remembered while events are delivered."""
 
-    def __init__(self, name: str, key_of: Callable[[Item], str], parked: Iterable[ParkedEvent]) -> None:
+    def __init__(self, name: str, parked: Iterable[ParkedEvent]) -> None:
         self._name = name
-        self._key_of = key_of
         self._held_back = Counter(event.key for event in parked)
 
     @property
@@ -29,14 +27,14 @@ class Aside:
         """How many keys are held back."""
         return len(self._held_back)
 
-    def holds_back(self, item: Item) -> bool:
-        """Say whether an earlier event of the key of *item* is parked; raises `Halted` where its key cannot be told."""
-        return bool(self._held_back) and self._key(item) in self._held_back
+    def holds_back(self, key: str) -> bool:
+        """Say whether an earlier event of *key* is parked."""
+        return key in self._held_back
 
-    def row(self, item: Item, failure: Failure | None = None) -> ParkedEvent:
-        """Return *item* as it is set aside: for its own *failure*, or behind one of its key; raises as `holds_back`."""
+    def row(self, position: int, key: str, failure: Failure | None = None) -> ParkedEvent:
+        """Return the event at *position* as it is set aside: for its own *failure*, or behind one of its *key*."""
         error, attempts = (failure.text, failure.attempts) if failure else (None, 0)
-        return ParkedEvent(self._name, item.position, self._key(item), error, attempts, now())
+        return ParkedEvent(self._name, position, key, error, attempts, now())
 
     def remember(self, event: ParkedEvent) -> None:
         """Note that *event* is set aside."""
@@ -47,13 +45,6 @@ class Aside:
         self._held_back[event.key] -= 1
         if not self._held_back[event.key]:
             del self._held_back[event.key]
-
-    def _key(self, item: Item) -> str:
-        try:
-            return self._key_of(item)
-        except Exception as error:
-            # What it would hold back, nobody can say: the slot may not pass it.
-            raise Halted(item.position) from error
 
 
 def asked_for(parked: Sequence[ParkedEvent]) -> list[list[ParkedEvent]]:

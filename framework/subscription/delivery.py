@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
@@ -24,6 +24,10 @@ from framework.subscription.tail import Feed, Tail
 
 SAVE_IDLE_EVERY = 10_000
 """Positions without a wanted event after which progress is written all the same, to shorten the way after a restart."""
+
+
+LONGEST_KEY = 500
+"""Characters of a key, so that it fits into an index whatever they are."""
 
 
 class SlotSink(Protocol):
@@ -74,6 +78,8 @@ class Subscription:
     kind: Kind = "handler"
     revision: int = 1
     on_change: OnChange = "refuse"
+    slots: Callable[[Item], Collection[int]] | None = None
+    """What picks the slots of an event where that may be several, or none; None where it is always one."""
 
     @property
     def definition(self) -> Definition:
@@ -83,7 +89,7 @@ class Subscription:
             self.name,
             None if selection.types is None else tuple(sorted(selection.types)),
             self.partitions,
-            "stream" if self.key is None else "key",
+            "instance" if self.slots is not None else "stream" if self.key is None else "key",
             selection.stream,
             selection.prefix,
             start_as_text(self.start_from),
@@ -91,11 +97,21 @@ class Subscription:
             self.revision,
         )
 
-    def slot_of(self, event: Item) -> int:
-        """Return the slot that *event* falls into; one that cannot be read falls into that of its stream."""
+    @property
+    def is_whole(self) -> bool:
+        """Whether all events fall into one slot, whatever they are."""
         # A key of its own is computed for one slot, too: one that cannot be is found at its event, and not when another
         # event fails.
-        return 0 if self.partitions == 1 and self.key is None else self.slot_of_key(self.key_of(event))
+        return self.partitions == 1 and self.key is None and self.slots is None
+
+    def slots_of(self, event: Item) -> Collection[int]:
+        """Return the slots that *event* falls into; one that cannot be read falls into that of its stream.
+
+        Raises whatever a user's code raises: nobody can say then.
+        """
+        if self.slots is not None:
+            return self.slots(event)
+        return (0 if self.is_whole else self.slot_of_key(self.key_of(event)),)
 
     def key_of(self, event: Item) -> str:
         """Return the key of *event*; that of one that cannot be read is its stream."""
@@ -104,6 +120,10 @@ class Subscription:
         key = self.key(event)
         if not isinstance(key, str):
             raise ConfigurationError(f"{self.name}.partition_by returned {key!r}: the key of an event is a text")
+        if len(key) > LONGEST_KEY:
+            raise ConfigurationError(
+                f"{self.name}.partition_by returned {key[:40]!r}…: a key has at most {LONGEST_KEY} characters"
+            )
         return key
 
     def slot_of_key(self, key: str) -> int:
@@ -295,12 +315,12 @@ class SlotRunner:
 
     def _mine(self, page: Page) -> tuple[list[Item], int]:
         """Return what of *page* falls into this slot, and how far that goes: to before one of which nobody can say."""
-        if self._subscription.partitions == 1 and self._subscription.key is None:
+        if self._subscription.is_whole:
             return list(page.events), page.looked_to
         mine: list[Item] = []
         for item in page.events:
             try:
-                if self._subscription.slot_of(item) == self._hold.lease.slot:
+                if self._hold.lease.slot in self._subscription.slots_of(item):
                     mine.append(item)
             except Exception as error:  # noqa: BLE001 - the handler's own code; no slot may pass the event
                 self._barrier = Halted(item.position)

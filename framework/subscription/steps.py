@@ -19,7 +19,7 @@ from framework.reactions import Halt, Park
 from framework.store.subscriptions import DISCARD, ParkedEvent
 from framework.subscription.aside import Aside, asked_for
 from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Halted, Policy
+from framework.subscription.failure import Failure, Halted, Policy
 from framework.subscription.slots import Hold
 
 
@@ -75,7 +75,7 @@ class SteppingSlot:
         self._journal = journal
         self._policy = policy
         self._hold = hold
-        self._aside = Aside(subscription.name, subscription.key_of, filter(self._is_mine, parked))
+        self._aside = Aside(subscription.name, filter(self._is_mine, parked))
 
     @property
     def position(self) -> int:
@@ -123,8 +123,8 @@ class SteppingSlot:
 
     async def _take(self, step: Sequence[Item], position: int) -> Fault | None:
         """Take *step*, with what is held back parked; of a fault the event is known if it was the only one."""
-        held_back = [self._aside.row(item) for item in step if self._aside.holds_back(item)]
-        free = [item for item in step if not self._aside.holds_back(item)] if held_back else step
+        held_back = [self._row(item) for item in step if self._holds_back(item)]
+        free = [item for item in step if not self._holds_back(item)] if held_back else step
         failed = await self._ground.take(free, position, held_back)
         for row in held_back:
             if row.position <= self.position:
@@ -144,7 +144,7 @@ class SteppingSlot:
             case Halt():
                 raise Halted(item.position) from failure.error
             case Park():
-                await self._pass(item.position, self._aside.row(item, failure))
+                await self._pass(item.position, self._row(item, failure))
             case _:
                 await self._pass(item.position)
 
@@ -176,6 +176,19 @@ class SteppingSlot:
                     raise failed.error from error
                 return
             self._aside.forget(event)
+
+    def _holds_back(self, item: Item) -> bool:
+        return not self._aside.is_empty and self._aside.holds_back(self._key(item))
+
+    def _row(self, item: Item, failure: Failure | None = None) -> ParkedEvent:
+        return self._aside.row(item.position, self._key(item), failure)
+
+    def _key(self, item: Item) -> str:
+        try:
+            return self._subscription.key_of(item)
+        except Exception as error:
+            # What it would hold back, nobody can say: the slot may not pass it.
+            raise Halted(item.position) from error
 
     def _is_mine(self, event: ParkedEvent) -> bool:
         return self._subscription.slot_of_key(event.key) == self._hold.lease.slot

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from framework.aggregate import Aggregate
 from framework.errors import CommandRejected
 from framework.handler import EventHandler
-from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop
+from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop, handles
 from framework.projector import Projector
 from framework.testing.effects import HandlerGiven, ProjectorGiven
 
@@ -143,7 +143,7 @@ class ProcessGiven(Generic[E, C]):
             if isinstance(interest, Stop):
                 self._end(interest.id)
                 continue
-            if interest.id not in self._instances and isinstance(interest, Continue):
+            if not handles(self._process.__name__, interest, is_running=interest.id in self._instances):
                 continue
             state = self._instances.get(interest.id)
             if state is None:

@@ -180,14 +180,14 @@ async def test_a_refusal_is_answered_in_its_place_before_the_next_command_is_sen
         await eventually(answered)
 
 
-async def test_stopping_on_a_refusal_removes_the_instance_and_sends_what_was_yielded() -> None:
+async def test_stopping_on_a_refusal_ends_the_instance_and_sends_what_was_yielded() -> None:
     store = MemoryEventStore()
     async with Application(store=store, router=shop(), processes=[Fulfil]) as app:
         await app.dispatch(Order("none-stop", 3))
 
         async def answered() -> None:
             assert await sent(store, "none-stop") == ["Shipped", "Apologised", "Shipped"]
-            assert not await store.load_instances("Fulfil", ["none-stop"])
+            assert (await store.load_instances("Fulfil", ["none-stop"]))["none-stop"].state is None
 
         await eventually(answered)
 

@@ -7,6 +7,6 @@ gets the answer it got before.
 
 from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.relay import Bell, Relay, Relayed, Send
-from framework.runtime.processes.sink import ProcessSink
+from framework.runtime.processes.sink import ProcessSink, on_error
 
-__all__ = ["Bell", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send"]
+__all__ = ["Bell", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send", "on_error"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from framework.codec import Codec
 from framework.contracts import initial_state, message_types
-from framework.errors import CommandRejected, ConfigurationError, DuplicateName
+from framework.errors import CommandRejected, ConfigurationError, DuplicateName, InvalidInterest
+from framework.journal import Item
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
-from framework.subscription.checks import check_revision
+from framework.subscription.checks import check_partitions, check_revision
+from framework.subscription.delivery import slot_of_key
+from framework.subscription.failure import readable
 
 
 class ProcessType:
@@ -22,9 +25,14 @@ class ProcessType:
         """Raises `InvalidContract`, `UnsupportedType`, `DuplicateName` or `ConfigurationError`."""
         self.manager = manager
         self.name = manager.__name__
-        self.partitions = 1
         self.revision = manager.revision
         check_revision(self.name, self.revision)
+        self.partitions = manager.partitions
+        check_partitions(self.name, self.partitions)
+        if manager.step_timeout <= timedelta(0):
+            seconds = manager.step_timeout.total_seconds()
+            raise ConfigurationError(f"{self.name} has a step_timeout of {seconds:g} s: no step is that quick")
+        self.step_timeout_s = manager.step_timeout.total_seconds()
         self.events = message_types(manager, ProcessManager, 0)
         self.codec = codec
         self.commands: dict[str, type] = {}
@@ -36,9 +44,9 @@ class ProcessType:
         self.initial = initial_state(manager)
         codec.check(manager)
 
-    def load(self, row: InstanceRow) -> ProcessManager[Any, Any]:
-        """Return the state that *row* holds."""
-        state: ProcessManager[Any, Any] = self.codec.decode(self.manager, row.state)
+    def load(self, document: bytes) -> ProcessManager[Any, Any]:
+        """Return the state that *document* holds; raises `UndecodablePayload`."""
+        state: ProcessManager[Any, Any] = self.codec.decode(self.manager, document)
         return state
 
     def yielded(self) -> Yielded:
@@ -54,9 +62,9 @@ class ProcessType:
         self, row: OutboxRow, instance: InstanceRow | None, command: Any, refusal: CommandRejected, at: datetime
     ) -> ProcessChange:
         """Return what the *refusal* of the command in *row* leads to; raises it where nobody is left to hear of it."""
-        if instance is None:
+        if instance is None or instance.state is None:
             raise refusal
-        answers = list(self.load(instance).rejected(command, refusal))
+        answers = list(self.load(instance.state).rejected(command, refusal))
         is_stopped = any(isinstance(answer, Stop) for answer in answers)
         yielded = self.yielded()
         source = Source(row.command_id, row.correlation_id, at)
@@ -64,23 +72,35 @@ class ProcessType:
         if is_stopped:
             yielded.end(row.instance)
         return ProcessChange(
-            removed=[row.instance] if is_stopped else [],
+            saved=[instance._replace(state=None)] if is_stopped else [],
             commands=yielded.commands,
             withdrawn=yielded.withdrawn,
             timers=yielded.timers,
         )
 
+    def slots_of(self, event: Item) -> Collection[int]:
+        """Return the slots of the instances that *event* concerns; raises why that cannot be told."""
+        return {self.slot_of(interest.id) for interest in self.interests(readable(event).data)}
+
+    def slot_of(self, instance: str) -> int:
+        """Return the slot that *instance* falls into, the same in every process and for all time."""
+        return slot_of_key(instance, self.partitions)
+
     def interests(self, event: object) -> Sequence[Interest]:
-        """Return what *event* means to which instances, each named once."""
+        """Return what *event* means to which instances, each named once; raises `InvalidInterest`."""
         match self.manager.interested(event):
             case None:
                 return ()
             case Start() | Continue() | Stop() as one:
-                interests: Sequence[Interest] = (one,)
+                return (one,)
             case several:
                 interests = several
-        ids = [interest.id for interest in interests]
-        if len(set(ids)) < len(ids) or not all(ids):
-            message = f"{self.name}.interested returned {interests!r}: each instance is named once, by a text"
-            raise ConfigurationError(message)
+        seen: set[str] = set()
+        for interest in interests:
+            if not isinstance(interest, Start | Continue | Stop):  # pyright: ignore[reportUnnecessaryIsInstance]
+                message = f"returned {interest!r}: return Start, Continue, Stop, several of them, or None"
+                raise InvalidInterest(f"{self.name}.interested {message}")
+            if interest.id in seen:
+                raise InvalidInterest(f"{self.name}.interested names {interest.id!r} twice: name each instance once")
+            seen.add(interest.id)
         return interests

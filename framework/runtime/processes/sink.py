@@ -1,135 +1,221 @@
-"""Brings events to the instances of a process, and stores what follows from them with the place in the log."""
+"""Brings events to the instances of a process: those of a slot, in their order, whatever streams the events are in.
+
+An instance that fails at an event is held up alone. The event is tried again while the slot waits, as with a handler;
+after that it is parked under the instance's id, with all later ones that name it, and the slot goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 
 import attrs
 
 from framework.clock import Clock
-from framework.errors import (
-    LeaseLost,
-    StorageUnavailable,
-)
-from framework.journal import Item
-from framework.messages import Recorded
-from framework.process_manager import Continue, Interest, ProcessManager, Stop
+from framework.errors import ProcessAlreadyStarted, ProcessNotStarted, StepTooSlow
+from framework.journal import Item, Journal
+from framework.process_manager import Interest
+from framework.reactions import PARK, Halt, Park, Reaction, Retry
 from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.relay import Bell
-from framework.runtime.processes.yielded import Source, Yielded
-from framework.store.protocol import EventStore, InstanceRow, ProcessChange
-from framework.store.subscriptions import Terms
+from framework.runtime.processes.step import Step
+from framework.store.protocol import InstanceRow, ProcessChange
+from framework.store.subscriptions import DISCARD, ParkedEvent, Terms
+from framework.subscription.aside import Aside, asked_for
 from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Halted, Policy, handling, readable
+from framework.subscription.failure import Failure, Halted, Policy, readable
 from framework.subscription.slots import Hold
 
 
-@attrs.define
-class Instance:
-    """An instance while events are applied to it."""
+@attrs.frozen
+class Fault:
+    """Why events could not be taken: where the first at fault is, and what each instance ended in that failed at it."""
 
-    version: int
-    state: ProcessManager[Any, Any] | None
-    """None before the first `Start` and after `Stop`."""
-    was_stored: bool
+    position: int
+    errors: Mapping[str, Exception]
+
+    @property
+    def error(self) -> Exception:
+        """One of them: one that may not come again, if there is one."""
+        return min(self.errors.values(), key=lambda error: isinstance(error, ProcessAlreadyStarted | ProcessNotStarted))
 
 
 class ProcessSink:
     """Delivers to the instances of one process manager."""
 
-    def __init__(self, process: ProcessType, store: EventStore, policy: Policy, clock: Clock) -> None:
+    def __init__(self, process: ProcessType, journal: Journal, policy: Policy, clock: Clock) -> None:
         self.bell = Bell()
         """Rung when there may be something to send."""
-        self._clock = clock
         self._process = process
-        self._store = store
+        self._journal = journal
         self._policy = policy
+        self._clock = clock
 
     async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> ProcessSlot:
         """Begin where the owner before has come to."""
-        del subscription
-        return ProcessSlot(self, self._policy, hold, terms.position)
-
-    async def apply(self, hold: Hold, items: Sequence[Item], position: int) -> None:
-        """Apply *items* to their instances, and store all that follows from them at once."""
-        hold.check()
-        change = await self._change([readable(item) for item in items])
-        await self._store.advance_process(hold.lease, change, position=position)
-        self.bell.ring_for(change)
-
-    async def _change(self, events: Sequence[Recorded[Any]]) -> ProcessChange:
-        wanted = [(event, interest) for event in events for interest in self._process.interests(event.data)]
-        ids = {interest.id for _, interest in wanted}
-        rows: Mapping[str, InstanceRow] = await self._store.load_instances(self._process.name, ids) if ids else {}
-        instances = {
-            id_: Instance(rows[id_].version, self._process.load(rows[id_]), was_stored=True)
-            if id_ in rows
-            else Instance(0, None, was_stored=False)
-            for id_ in ids
-        }
-        yielded = self._process.yielded()
-        for event, interest in wanted:
-            with handling(self._process.name, event):
-                self._handle(event, interest, instances[interest.id], yielded)
-        return ProcessChange(
-            saved=[
-                InstanceRow(id_, instance.version, self._process.codec.encode(instance.state))
-                for id_, instance in instances.items()
-                if instance.state is not None
-            ],
-            removed=[id_ for id_, instance in instances.items() if instance.state is None and instance.was_stored],
-            commands=yielded.commands,
-            withdrawn=yielded.withdrawn,
-            timers=yielded.timers,
+        parked = await self._journal.store.subscriptions.parked([subscription.name])
+        slot = hold.lease.slot
+        aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])
+        return ProcessSlot(
+            self._process, self._journal, self._policy, self._clock, self.bell, hold, terms.position, aside
         )
-
-    def _handle(self, event: Recorded[Any], interest: Interest, instance: Instance, yielded: Yielded) -> None:
-        if isinstance(interest, Stop):
-            if instance.state is not None:
-                yielded.end(interest.id)
-            instance.state = None
-            return
-        if instance.state is None:
-            if isinstance(interest, Continue):
-                return
-            instance.state, instance.version = self._process.initial, 0
-        source = Source(event.event_id, event.correlation_id, self._clock.now())
-        yielded.take(interest.id, instance.state.handle(event.data), source)
-        instance.state = instance.state.apply(event.data)
-        instance.version += 1
 
 
 class ProcessSlot:
-    """One slot of a process: batches; where one fails, event by event, and the slot halts at the one at fault."""
+    """One slot of a process: the instances that fall into it."""
 
-    def __init__(self, sink: ProcessSink, policy: Policy, hold: Hold, position: int) -> None:
+    def __init__(
+        self,
+        process: ProcessType,
+        journal: Journal,
+        policy: Policy,
+        clock: Clock,
+        bell: Bell,
+        hold: Hold,
+        position: int,
+        aside: Aside,
+    ) -> None:
         self.position = position
-        self._sink = sink
+        self._process = process
+        self._journal = journal
+        self._store = journal.store
         self._policy = policy
+        self._clock = clock
+        self._bell = bell
         self._hold = hold
+        self._aside = aside
+        self._turn = asyncio.Lock()
+        """Of whoever reads instances to write them: events, and refusals."""
 
     @property
     def parked_keys(self) -> int:
-        """None: events of processes are not parked, their commands are."""
-        return 0
+        """How many instances are held back, since an event of theirs is parked."""
+        return self._aside.keys
 
     async def deliver(self, items: Sequence[Item], *, position: int) -> None:
-        """Apply *items* and move to *position*, at once if all goes well."""
-        try:
-            await self._sink.apply(self._hold, items, position)
-        except (LeaseLost, StorageUnavailable):
-            raise
-        except Exception:  # noqa: BLE001 - which event is at fault is found out one by one, and judged then
-            for item in items:
-                work = partial(self._sink.apply, self._hold, (item,), item.position)
-                if failure := await self._policy.attempt(item, self._hold, work):
-                    raise Halted(item.position) from failure.error
-                self.position = item.position
-            if position > self.position:
-                await self._sink.apply(self._hold, (), position)
-        self.position = position
+        """Have the instances take *items*, and move to *position*; raises `LeaseLost` or `Halted`."""
+        rest: Sequence[Item] = items
+        fault: Fault | None = None
+        while rest or self.position < position:
+            before = rest if fault is None else [item for item in rest if item.position < fault.position]
+            if fault is None or before:
+                # What came before the one at fault is stored first, and need not wait with it.
+                fault = await self._take(before, position if fault is None else fault.position - 1) or fault
+            else:
+                await self._judge([item for item in rest if item.position == fault.position], fault)
+                fault = None
+            rest = [item for item in rest if item.position > self.position]
+            if rest:
+                self._hold.check_wanted()
 
     async def attend(self) -> None:
-        """Do nothing: events of processes are not parked, their commands are."""
+        """Do what somebody has asked for with parked events."""
+        if self._aside.is_empty:
+            return
+        for events in asked_for(await self._store.subscriptions.parked([self._process.name])):
+            if self._aside.holds_back(events[0].key):
+                await self._release(events)
+
+    async def _take(
+        self, items: Sequence[Item], position: int, given_up: Mapping[str, Failure] | None = None
+    ) -> Fault | None:
+        """Have the instances take *items* but for those *given_up*, and move to *position*; or say what was at fault.
+
+        Then nothing was taken. For instances that are held back, or given up, the events are parked.
+        """
+        wanted = [(item, interest) for item in items for interest in self._mine(item)]
+        parked: dict[tuple[int, str], ParkedEvent] = {}
+        async with self._turn:
+            step = await self._begin({interest.id for _, interest in wanted if not self._aside.holds_back(interest.id)})
+            for at, pieces in groupby(wanted, key=lambda each: each[0].position):
+                errors: dict[str, Exception] = {}
+                for item, interest in pieces:
+                    failure = given_up.get(interest.id) if given_up else None
+                    if self._aside.holds_back(interest.id) or (failure and isinstance(failure.reaction, Park)):
+                        parked[at, interest.id] = self._aside.row(at, interest.id, failure)
+                    elif failure is None and interest.id not in errors:
+                        try:
+                            step.take(readable(item), interest)
+                        except Exception as error:  # noqa: BLE001 - whatever it is, the policy judges it
+                            errors[interest.id] = error
+                if errors:
+                    return Fault(at, errors)
+            await self._save(step.change(parked.values()), position)
+        for event in parked.values():
+            self._aside.remember(event)
+        return None
+
+    async def _judge(self, items: Sequence[Item], first: Fault) -> None:
+        """Try one event, at which instances have failed, again as often as it may be; then it is given up for them."""
+        given_up: dict[str, Failure] = {}
+        fault: Fault | None = first
+
+        async def again() -> None:
+            nonlocal fault
+            fault = await self._take(items, first.position, given_up)
+            if fault is not None:
+                raise fault.error
+
+        while fault is not None:
+            failure = await self._policy.attempt(items[0], self._hold, again, failed=fault.error)
+            if failure is None:
+                return
+            if isinstance(failure.reaction, Halt):
+                raise Halted(first.position) from failure.error
+            given_up |= {id_: attrs.evolve(failure, error=error) for id_, error in fault.errors.items()}
+            # Others may fail that have not before: it is their turn then.
+            fault = await self._take(items, first.position, given_up)
+
+    async def _release(self, events: Sequence[ParkedEvent]) -> None:
+        """Go through the parked *events* of one instance as far as was asked, and on through what never failed."""
+        for event in events:
+            if event.asked is None and event.error is not None:
+                return
+            item = None if event.asked == DISCARD else await self._journal.read_at(event.position)
+            async with self._turn:
+                step = await self._begin({event.key})
+                try:
+                    for interest in () if item is None else self._process.interests(readable(item).data):
+                        if item is not None and interest.id == event.key:
+                            step.take(readable(item), interest)
+                except Exception as error:  # noqa: BLE001 - it failed again: that is kept, and those behind it wait on
+                    again = event._replace(error=f"{type(error).__name__}: {error}", attempts=1)
+                    await self._save(ProcessChange(parked=[again]), self.position)
+                    return
+                await self._save(step.change(released=[event]), self.position)
+            self._aside.forget(event)
+
+    async def _begin(self, ids: Collection[str]) -> Step:
+        """Return a step of the instances *ids*; raises `LeaseLost`."""
+        self._hold.check()
+        rows: Mapping[str, InstanceRow] = {}
+        if ids:
+            rows = await self._store.load_instances(self._process.name, ids)
+        return Step(self._process, rows, self._clock.now())
+
+    async def _save(self, change: ProcessChange, position: int) -> None:
+        await self._store.advance_process(self._hold.lease, change, position=position)
+        self.position = position
+        self._bell.ring_for(change)
+
+    def _mine(self, item: Item) -> Sequence[Interest]:
+        """Return what *item* means to the instances of this slot."""
+        process, slot = self._process, self._hold.lease.slot
+        try:
+            interests = process.interests(readable(item).data)
+        except Exception as error:
+            raise Halted(item.position) from error  # it was asked before, and had an answer
+        return [each for each in interests if process.slot_of(each.id) == slot]
+
+
+def on_error(event: object, error: Exception, attempt: int) -> Reaction:
+    """Say what becomes of an event that an instance failed at: what will not change by waiting is not waited for."""
+    del event
+    match error:
+        case ProcessAlreadyStarted() | ProcessNotStarted():
+            return PARK
+        case StepTooSlow() if attempt > 1:
+            return PARK
+        case _:
+            return Retry()

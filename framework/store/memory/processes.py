@@ -33,7 +33,8 @@ class MemoryProcesses:
 
     async def advance_process(self, lease: Lease, change: ProcessChange, *, position: int) -> None:
         """Apply *change* and move the slot to *position*; raises `LeaseLost`."""
-        await self.subscriptions.advance(lease, position)
+        await self.subscriptions.park(lease, change.parked, position)
+        self.subscriptions.forget(change.released)
         process = lease.name
         self._apply(process, change)
         self._fill(process, change.commands)
@@ -114,8 +115,6 @@ class MemoryProcesses:
         rows = self._instances[process]
         for saved in change.saved:
             rows[saved.instance] = saved
-        for instance in change.removed:
-            rows.pop(instance, None)
         whole = {each.instance for each in change.withdrawn if each.timer is None}
         keys = {(each.instance, each.timer) for each in change.withdrawn}
         keys |= {(row.command.instance, row.command.timer) for row in change.timers}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import count
 from uuid import UUID
@@ -83,7 +83,8 @@ class MemorySubscriptions:
         self._slots: dict[tuple[str, int], _Slot] = {}
         self._parts: dict[UUID, _Part] = {}
         self._life = Life()  # as long as the log: who holds slots in this process's memory dies with it
-        self._parked: dict[tuple[str, int], ParkedEvent] = {}
+        self._parked: dict[tuple[str, int, str], ParkedEvent] = {}
+        """By name, position and key."""
         self._first_fences = count(step=1_000_000_000)
         """A life of a subscription that comes later has greater ones."""
 
@@ -139,17 +140,23 @@ class MemorySubscriptions:
         """Set *events* aside and move the slot to *position*; raises `LeaseLost`."""
         self._held(lease).position = position
         for event in events:
-            known = self._parked.get((event.name, event.position))
+            place = event.name, event.position, event.key
+            known = self._parked.get(place)
             attempts = event.attempts + (known.attempts if known else 0)
-            self._parked[event.name, event.position] = event._replace(attempts=attempts, asked=None)
+            self._parked[place] = event._replace(attempts=attempts, asked=None)
 
     async def unpark(self, lease: Lease, position: int) -> None:
         """Forget that the event at *position* was set aside; raises `LeaseLost`."""
         self._held(lease)
-        self._parked.pop((lease.name, position), None)
+        self.forget([event for event in await self.parked([lease.name]) if event.position == position])
+
+    def forget(self, events: Iterable[ParkedEvent]) -> None:
+        """Forget that *events* were set aside."""
+        for event in events:
+            self._parked.pop((event.name, event.position, event.key), None)
 
     async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
-        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        """Return what the subscriptions *names*, or all, have set aside, by name, position and key."""
         return [event for _, event in sorted(self._parked.items()) if names is None or event.name in names]
 
     async def ask(self, name: str, what: str, *, key: str | None = None, position: int | None = None) -> int:
@@ -160,7 +167,7 @@ class MemorySubscriptions:
             if key in {None, event.key} and position in {None, event.position}
         ]
         for event in meant:
-            self._parked[name, event.position] = event._replace(asked=what)
+            self._parked[name, event.position, event.key] = event._replace(asked=what)
         self._share_out()
         return len(meant)
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from framework.errors import LeaseLost
 from framework.store.postgres import statements
 from framework.store.postgres.asking import Asking
+from framework.store.postgres.subscriptions import parked_columns
 from framework.store.protocol import InstanceRow, OutboxRow, Pending, ProcessChange, TimerRow
 from framework.store.subscriptions import Lease
 
@@ -33,8 +34,13 @@ class ProcessTables(Asking):
         process = lease.name
         async with self._transaction() as connection:
             # First, since it locks: of two nodes the second waits here, and is told before it has written anything.
-            if not await connection.fetch(statements.ADVANCE_SLOT, *lease, position):
+            statement = statements.PARK_EVENTS if change.parked else statements.ADVANCE_SLOT
+            columns = parked_columns(change.parked) if change.parked else ()
+            if not await connection.fetch(statement, *lease, position, *columns):
                 raise LeaseLost(*lease)
+            if change.released:
+                places = [event.position for event in change.released], [event.key for event in change.released]
+                await connection.execute(statements.UNPARK_EVENTS, process, *places)
             await _apply(connection, process, change)
             if change.commands:
                 await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
@@ -107,8 +113,6 @@ async def _apply(connection: Any, process: str, change: ProcessChange) -> int:
     if change.saved:
         instances, versions, states = zip(*change.saved, strict=True)
         await connection.execute(statements.SAVE_INSTANCES, process, instances, versions, states)
-    if change.removed:
-        await connection.execute(statements.REMOVE_INSTANCES, process, list(change.removed))
     withdrawn = [*change.withdrawn, *((row.command.instance, row.command.timer) for row in change.timers)]
     if withdrawn:
         of, keys = zip(*withdrawn, strict=True)

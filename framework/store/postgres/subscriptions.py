@@ -90,13 +90,7 @@ class PostgresSubscriptions:
 
     async def park(self, lease: Lease, events: Sequence[ParkedEvent], position: int) -> None:
         """Set *events* aside and move the slot to *position*; raises `LeaseLost`."""
-        columns = (
-            [event.position for event in events],
-            [event.key for event in events],
-            [event.error for event in events],
-            [event.attempts for event in events],
-        )
-        if not await self._fetch(statements.PARK_EVENTS, *lease, position, *columns):
+        if not await self._fetch(statements.PARK_EVENTS, *lease, position, *parked_columns(events)):
             raise LeaseLost(*lease)
 
     async def unpark(self, lease: Lease, position: int) -> None:
@@ -105,7 +99,7 @@ class PostgresSubscriptions:
             raise LeaseLost(*lease)
 
     async def parked(self, names: Collection[str] | None = None) -> Sequence[ParkedEvent]:
-        """Return what the subscriptions *names*, or all, have set aside, by name and position."""
+        """Return what the subscriptions *names*, or all, have set aside, by name, position and key."""
         rows = await self._fetch(statements.PARKED_EVENTS, None if names is None else list(names))
         return [ParkedEvent(*row) for row in rows]
 
@@ -177,3 +171,13 @@ class PostgresSubscriptions:
 
 def _columns(leases: Collection[Lease]) -> tuple[list[str], list[int], list[int]]:
     return [each.name for each in leases], [each.slot for each in leases], [each.fence for each in leases]
+
+
+def parked_columns(events: Sequence[ParkedEvent]) -> tuple[list[Any], ...]:
+    """Return *events* as the arrays that are set aside."""
+    return (
+        [event.position for event in events],
+        [event.key for event in events],
+        [event.error for event in events],
+        [event.attempts for event in events],
+    )

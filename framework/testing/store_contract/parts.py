@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from framework.clock import new_id
+from framework.clock import new_id, now
 from framework.store.protocol import (
     Appended,
     EventStore,
@@ -25,7 +25,7 @@ from framework.store.protocol import (
     StoredEvent,
     StreamWrite,
 )
-from framework.store.subscriptions import Definition, Lease, Life, Membership, Share
+from framework.store.subscriptions import Definition, Lease, Life, Membership, ParkedEvent, Share
 
 PATIENCE_S = 10
 """How long something that must happen soon may take."""
@@ -222,10 +222,27 @@ def new_instance(number: int, *, of: str = "i") -> InstanceRow:
     return InstanceRow(of, number, as_json({"after": number}))
 
 
+def finished(instance: str, number: int) -> InstanceRow:
+    """Return what is left of *instance*, which ended after its event *number*."""
+    return InstanceRow(instance, number, None)
+
+
+def parked_event(
+    name: str, position: int, *, key: str = "key", error: str | None = None, attempts: int = 0
+) -> ParkedEvent:
+    """Return an event set aside."""
+    return ParkedEvent(name, position, key, error, attempts, now())
+
+
+def without_time(event: ParkedEvent) -> tuple[object, ...]:
+    """Return what of *event* does not depend on a clock."""
+    return (*event[:5], event.asked)
+
+
 async def instances(store: EventStore, process: str = "p") -> dict[str, tuple[int, object]]:
     """Return the versions and states of the instances i and j of *process*, as far as there are any."""
     rows = await store.load_instances(process, ["i", "j"])
-    return {name: (row.version, value_of(row.state)) for name, row in rows.items()}
+    return {name: (row.version, row.state and value_of(row.state)) for name, row in rows.items()}
 
 
 async def outcomes(work: Iterable[Awaitable[object]]) -> list[object]:

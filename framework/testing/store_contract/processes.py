@@ -18,16 +18,19 @@ from framework.testing.store_contract.parts import (
     OnAStore,
     advance,
     apply,
+    finished,
     ids_of,
     instances,
     new_command,
     new_instance,
     outcomes,
+    parked_event,
     position_of,
     row_of,
     take,
     value_of,
     waiting,
+    without_time,
 )
 
 
@@ -42,7 +45,7 @@ class ProcessContract(OnAStore):
     async def test_instances_commands_and_progress_are_saved_together(self, store: EventStore) -> None:
         command = new_command()
 
-        await apply(store, ProcessChange([new_instance(3)], (), [command]), position=7)
+        await apply(store, ProcessChange([new_instance(3)], [command]), position=7)
 
         assert await instances(store) == {"i": (3, {"after": 3})}
         assert await waiting(store) == [command.command_id]
@@ -63,7 +66,8 @@ class ProcessContract(OnAStore):
         await apply(store, ProcessChange([new_instance(1)]), position=7)
         before = await take(store, "p")
         await take(store, "p")
-        change = ProcessChange([new_instance(1, of="j")], ["i"], [new_command()])
+        changed = [new_instance(1, of="j"), finished("i", 1)]
+        change = ProcessChange(changed, [new_command()], parked=[parked_event("p", 8)])
 
         with pytest.raises(LeaseLost) as caught:
             await store.advance_process(before, change, position=9)
@@ -72,6 +76,7 @@ class ProcessContract(OnAStore):
         assert await instances(store) == {"i": (1, {"after": 1})}
         assert await waiting(store) == []
         assert await position_of(store, "p") == 7
+        assert list(await store.subscriptions.parked()) == []
 
     async def test_an_instance_is_replaced_by_its_next_state(self, store: EventStore) -> None:
         await apply(store, ProcessChange([new_instance(1)]), position=1)
@@ -80,15 +85,47 @@ class ProcessContract(OnAStore):
 
         assert await instances(store) == {"i": (2, {"after": 2})}
 
-    async def test_a_removed_instance_is_gone_and_its_commands_are_not(self, store: EventStore) -> None:
+    async def test_of_a_finished_instance_its_end_is_left_and_the_commands_it_has_yielded(
+        self, store: EventStore
+    ) -> None:
         command = new_command()
-        change = ProcessChange([new_instance(1), new_instance(1, of="j")], (), [command])
+        change = ProcessChange([new_instance(2), new_instance(1, of="j")], [command])
         await apply(store, change, position=1)
 
-        await apply(store, ProcessChange(removed=["i", "never"]), position=2)
+        await apply(store, ProcessChange([finished("i", 2), finished("k", 1)]), position=2)
 
-        assert await instances(store) == {"j": (1, {"after": 1})}
+        assert await instances(store) == {"i": (2, None), "j": (1, {"after": 1})}
+        assert (await store.load_instances("p", ["k"]))["k"] == finished("k", 1)
         assert await waiting(store) == [command.command_id]
+
+    async def test_a_finished_instance_begins_anew(self, store: EventStore) -> None:
+        await apply(store, ProcessChange([finished("i", 2)]), position=1)
+
+        await apply(store, ProcessChange([new_instance(1)]), position=2)
+
+        assert await instances(store) == {"i": (1, {"after": 1})}
+
+    async def test_events_are_parked_for_each_instance_with_the_progress_they_came_with(
+        self, store: EventStore
+    ) -> None:
+        events = [parked_event("p", 8, key="i", error="it broke", attempts=3), parked_event("p", 8, key="j")]
+
+        await apply(store, ProcessChange([new_instance(1, of="j")], parked=events), position=9)
+
+        assert await position_of(store, "p") == 9
+        assert [without_time(event) for event in await store.subscriptions.parked()] == [
+            ("p", 8, "i", "it broke", 3, None),
+            ("p", 8, "j", None, 0, None),
+        ]
+
+    async def test_an_event_is_released_for_one_instance_and_stays_parked_for_another(self, store: EventStore) -> None:
+        i, j = (parked_event("p", 8, key=key, error="it broke") for key in "ij")
+        await apply(store, ProcessChange(parked=[i, j]), position=8)
+
+        await apply(store, ProcessChange([new_instance(1)], released=[i]), position=8)
+
+        assert [(event.position, event.key) for event in await store.subscriptions.parked()] == [(8, "j")]
+        assert await instances(store) == {"i": (1, {"after": 1})}
 
     async def test_commands_are_sent_in_the_order_they_were_yielded(self, store: EventStore) -> None:
         commands = [new_command(instance=f"i{number % 3}") for number in range(9)]
@@ -169,15 +206,15 @@ class ProcessContract(OnAStore):
 
         assert await waiting(store) == ids_of([refused, *reversed(last), waits])
 
-    async def test_a_refusal_saves_and_removes_instances(self, store: EventStore) -> None:
+    async def test_a_refusal_saves_and_ends_instances(self, store: EventStore) -> None:
         refused = new_command()
         before = [new_instance(1), new_instance(1, of="j")]
-        await apply(store, ProcessChange(before, (), [refused]), position=4)
+        await apply(store, ProcessChange(before, [refused]), position=4)
 
-        change = ProcessChange([new_instance(2)], ["j"])
+        change = ProcessChange([new_instance(2), finished("j", 1)])
         assert await store.settle_refused(await row_of(store, refused), change)
 
-        assert await instances(store) == {"i": (2, {"after": 2})}
+        assert await instances(store) == {"i": (2, {"after": 2}), "j": (1, None)}
         assert await waiting(store) == []
         assert await position_of(store, "p") == 4
 
@@ -187,7 +224,7 @@ class ProcessContract(OnAStore):
         row = await row_of(store, refused)
         await store.settle("p", [refused.command_id])
 
-        change = ProcessChange([new_instance(1)], (), [new_command()])
+        change = ProcessChange([new_instance(1)], [new_command()])
         assert not await store.settle_refused(row, change)
 
         assert await instances(store) == {}
@@ -278,12 +315,12 @@ class ProcessContract(OnAStore):
 
     async def test_processes_of_different_names_are_apart(self, store: EventStore) -> None:
         ours, theirs = new_command("p"), new_command("q")
-        await apply(store, ProcessChange([new_instance(1)], (), [ours]), position=3)
-        await apply(store, ProcessChange([new_instance(2)], (), [theirs]), process="q", position=5)
+        await apply(store, ProcessChange([new_instance(1)], [ours]), position=3)
+        await apply(store, ProcessChange([new_instance(2)], [theirs]), process="q", position=5)
 
         await store.settle("p", [theirs.command_id])
         await store.park(await row_of(store, ours), "it broke")
-        await apply(store, ProcessChange(removed=["i"]), position=4)
+        await apply(store, ProcessChange([finished("i", 1)]), position=4)
 
         assert await waiting(store, "p") == []
         assert await waiting(store, "q") == [theirs.command_id]

@@ -7,10 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from framework.clock import now
 from framework.errors import LeaseLost, SubscriptionChanged, SubscriptionInUse, UnknownSubscription
 from framework.store.protocol import EventStore
-from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, ParkedEvent, Report
+from framework.store.subscriptions import DISCARD, RETRY, Definition, Lease, Report
 from framework.testing.store_contract.parts import (
     PATIENCE_S,
     OnAStore,
@@ -18,8 +17,10 @@ from framework.testing.store_contract.parts import (
     define,
     new_events,
     outcomes,
+    parked_event,
     position_of,
     take,
+    without_time,
     working,
     write,
 )
@@ -474,15 +475,3 @@ class SubscriptionContract(OnAStore):
 
         assert (first.name, second.definition, second.position) == ("a", definition, 3)
         assert [slot.slot for slot in second.slots] == [0, 1]
-
-
-def parked_event(
-    name: str, position: int, *, key: str = "key", error: str | None = None, attempts: int = 0
-) -> ParkedEvent:
-    """Return an event set aside."""
-    return ParkedEvent(name, position, key, error, attempts, now())
-
-
-def without_time(event: ParkedEvent) -> tuple[object, ...]:
-    """Return what of *event* does not depend on a clock."""
-    return (*event[:5], event.asked)

@@ -12,6 +12,7 @@ from framework.store.protocol import EventStore, ProcessChange, TimerRow, Withdr
 from framework.testing.store_contract.parts import (
     OnAStore,
     apply,
+    finished,
     ids_of,
     new_command,
     outcomes,
@@ -112,7 +113,7 @@ class TimerContract(OnAStore):
         await apply(store, ProcessChange(commands=[command], timers=[due, later, others]))
         await store.fire("p", until=NOON, limit=10)
 
-        await apply(store, ProcessChange(removed=["i"], withdrawn=[Withdrawal("i", None)]))
+        await apply(store, ProcessChange([finished("i", 1)], withdrawn=[Withdrawal("i", None)]))
 
         assert await waiting(store) == [command.command_id]
         assert [row.command.instance for row in await store.timers("p")] == ["j"]

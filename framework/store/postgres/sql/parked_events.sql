@@ -3,4 +3,4 @@ SELECT name, position, key, error, attempts, parked_at, asked
   FROM parked
  WHERE $1::text[] IS NULL
     OR name = ANY ($1)
- ORDER BY name, position
+ ORDER BY name, position, key

@@ -1,4 +1,4 @@
--- $1: a process; $2, $3, $4: instances, their versions and their states.
+-- $1: a process; $2, $3, $4: instances, their versions and their states, NULL for one that is finished.
 INSERT INTO process_instances AS p (process, instance, version, state)
 SELECT $1, i.instance, i.version, i.state
   FROM unnest($2::text[], $3::bigint[], $4::jsonb[]) AS i (instance, version, state)

@@ -420,7 +420,7 @@ CREATE TABLE process_instances (
     process text NOT NULL,
     instance text NOT NULL,
     version bigint NOT NULL,
-    state jsonb NOT NULL
+    state jsonb
 );
 
 CREATE TABLE receipts (
@@ -547,7 +547,7 @@ ALTER TABLE ONLY outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (process, command_id);
 
 ALTER TABLE ONLY parked
-    ADD CONSTRAINT parked_pkey PRIMARY KEY (name, "position");
+    ADD CONSTRAINT parked_pkey PRIMARY KEY (name, "position", key);
 
 ALTER TABLE ONLY process_instances
     ADD CONSTRAINT process_instances_pkey PRIMARY KEY (process, instance);

@@ -116,7 +116,7 @@ CREATE TABLE parked (
     attempts  integer     NOT NULL,
     parked_at timestamptz NOT NULL,
     asked     text,
-    CONSTRAINT parked_pkey PRIMARY KEY (name, position)
+    CONSTRAINT parked_pkey PRIMARY KEY (name, position, key)
 );
 
 -- Who can run which subscription. It lives while its node does.
@@ -182,11 +182,12 @@ SELECT s.name, s.slot, s.position, h.position AS head, h.position - s.position A
        ) AS o ON o.member = s.owner AND o.name = s.name
   LEFT JOIN reports AS r ON r.name = s.name AND r.slot = s.slot;
 
+-- One without a state is finished.
 CREATE TABLE process_instances (
     process  text   NOT NULL,
     instance text   NOT NULL,
     version  bigint NOT NULL,
-    state    jsonb  NOT NULL,
+    state    jsonb,
     CONSTRAINT process_instances_pkey PRIMARY KEY (process, instance)
 );
 
