@@ -28,6 +28,9 @@ from framework.observe import (
     CAUSATION_ID,
     COMMAND_ID,
     COMMAND_TYPE,
+    COMMIT_APPENDS,
+    COMMIT_DURATION,
+    COMMIT_WAIT,
     CONFLICTS,
     CORRELATION_ID,
     DECIDE_SPAN,
@@ -57,6 +60,7 @@ from framework.observe import (
     Metric,
 )
 from framework.runtime.watch import UNWATCHED, Caller, Watch
+from framework.store.batches import SentBatch
 from framework.store.subscriptions import SlotLag
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -95,6 +99,9 @@ class Telemetry(Watch):
         self._round_commands = _histogram(meter, ROUND_COMMANDS)
         self._append_duration = _histogram(meter, APPEND_DURATION)
         self._append_events = _histogram(meter, APPEND_EVENTS)
+        self._commit_appends = _histogram(meter, COMMIT_APPENDS)
+        self._commit_wait = _histogram(meter, COMMIT_WAIT)
+        self._commit_duration = _histogram(meter, COMMIT_DURATION)
         self._rehydrate_duration = _histogram(meter, REHYDRATE_DURATION)
         self._rehydrate_events = _histogram(meter, REHYDRATE_EVENTS)
         self._conflicts = meter.create_counter(*CONFLICTS)
@@ -194,6 +201,18 @@ class Telemetry(Watch):
         self._round_commands.record(len(callers), bearing)
         for caller in callers:
             self._mailbox_wait.record(now - caller.asked_at, bearing)
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether to be told of the batches that the store sends: yes."""
+        return True
+
+    def committed(self, log: str, batch: SentBatch) -> None:
+        """Measure the batch, its wait and its way."""
+        bearing = {LOG: log}
+        self._commit_appends.record(batch.appends, bearing)
+        self._commit_wait.record(batch.waited_s, bearing)
+        self._commit_duration.record(batch.took_s, bearing)
 
     @property
     def wants_lag(self) -> bool:

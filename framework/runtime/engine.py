@@ -37,6 +37,7 @@ from framework.runtime.states import States
 from framework.runtime.supervisor import Supervisor
 from framework.runtime.wiring import Wiring
 from framework.selection import Selection
+from framework.store.batches import GroupCommit
 from framework.store.subscriptions import Kind
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
@@ -125,6 +126,8 @@ class Engine:
         for handler in wiring.handlers.values():
             await handler.on_start(self.dispatch)
             self._started.push_async_callback(handler.on_stop)
+        if wiring.watch.wants_batches and isinstance(store, GroupCommit):
+            store.tell_batches(partial(wiring.watch.committed, store.namespace))
         self._forget("receipts", wiring.defaults.receipts_kept, store.prune_receipts)
         audits = [layer for layer in wiring.middleware if isinstance(layer, AuditLog)]
         for number, audit in enumerate(audits):

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Final, Protocol
 
 from framework.middleware import CommandContext, Middleware
+from framework.store.batches import SentBatch
 from framework.store.subscriptions import SlotLag
 
 
@@ -78,6 +79,14 @@ class Watch:
         """Watch a state be folded that *callers* wait for; the block is to say of how many events."""
         del aggregate, stream, callers
         return _UNTOLD
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether to be told of the batches that the store sends."""
+        return False
+
+    def committed(self, log: str, batch: SentBatch) -> None:
+        """Hear that *batch* was sent to the database of the log that is called so, and answered."""
 
     def taken(self, aggregate: type, callers: Sequence[Caller]) -> None:
         """Hear that an actor has taken *callers* in hand together."""

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from framework import Application, CommandContext, DispatchResult, MemoryEventStore, Next
+from framework import Application, CommandContext, DispatchResult, MemoryEventStore, Next, PostgresEventStore
 from framework.errors import WrongExpectedVersion
 from framework.runtime.watch import UNWATCHED
 from framework.telemetry import Telemetry
@@ -328,6 +328,28 @@ async def test_the_wait_in_the_mailbox_and_the_size_of_rounds_are_measured(told:
     assert waits.count == 2
     assert waits.sum >= 0.01
     assert (rounds.count, rounds.sum) == (2, 2)
+
+
+async def test_what_goes_to_the_database_together_is_measured(told: Told, dsn: str) -> None:
+    schema = f"telemetry_{uuid4().hex[:12]}"
+    store = PostgresEventStore(dsn, schema=schema)
+    async with Application(store=store, router=tills(), telemetry=told.telemetry) as app:
+        await app.dispatch(PutIn("a", 1))
+        await asyncio.gather(*[app.dispatch(PutIn(f"{number}", 1)) for number in range(20)])
+
+    appends, waits, durations = (told.points(f"framework.commit.{name}") for name in ("appends", "wait", "duration"))
+    assert [point.attributes for point in (*appends, *waits, *durations)] == [{"framework.log": schema}] * 3
+    assert appends[0].sum == 21
+    assert appends[0].count == waits[0].count == durations[0].count <= 21
+    assert waits[0].sum > 0
+    assert durations[0].sum > 0
+
+
+async def test_a_store_without_batches_tells_of_none(told: Told) -> None:
+    async with watched(told) as app:
+        await app.dispatch(PutIn("a", 1))
+
+    assert told.points("framework.commit.appends") == []
 
 
 async def test_durations_fall_into_buckets_of_less_than_a_millisecond(told: Told) -> None:

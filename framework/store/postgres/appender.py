@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Final
 
 from framework.errors import StorageUnavailable
+from framework.store.batches import SentBatch, TellBatch
 from framework.store.postgres.lane import Lane, Log
 from framework.store.postgres.lanes import Lanes
 from framework.store.postgres.queue import AppendQueue
@@ -38,6 +39,8 @@ class Appender:
         self._sending = 0
         """Batches on their way."""
         self._is_closed = False
+        self.told: TellBatch | None = None
+        """Hears of every batch."""
 
     @property
     def queued(self) -> int:
@@ -95,8 +98,12 @@ class Appender:
             return  # all of it withdrawn, or held back
         self._sending += 1
         self._begin()  # what is left, by its share, is another's
+        time = asyncio.get_running_loop().time
+        sent_at = time()
         try:
             await lane.deliver(batch, self._log)
+            if self.told is not None:
+                self.told(SentBatch(len(batch), sent_at - batch[0].asked_at, time() - sent_at))
         finally:
             for unit in batch:
                 unit.give_up("the store is closed")  # those without an answer: only when cancelled

@@ -16,6 +16,7 @@ import asyncpg
 from framework.connections import describe
 from framework.errors import InvalidRequest, StorageUnavailable
 from framework.policies import HOLD_AT_MOST
+from framework.store.batches import TellBatch
 from framework.store.health import StoreHealth
 from framework.store.postgres import schema as tables
 from framework.store.postgres import statements
@@ -154,6 +155,12 @@ class PostgresEventStore(Reading, StreamList, SnapshotTable, ProcessTables, Audi
                     closing.push_async_callback(self._appender.close)
         finally:
             self._appender = self._reader = self._head = None
+
+    def tell_batches(self, told: TellBatch) -> None:
+        """Have *told* hear of every batch until the store is closed, or somebody else is to hear of them."""
+        if self._appender is None:
+            raise StorageUnavailable("the store is not open")
+        self._appender.told = told
 
     # The log -----------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ class Unit:
     writes: Sequence[StreamWrite]
     receipts: Sequence[Receipt]
     answer: asyncio.Future[tuple[Appended, ...]]
+    asked_at: float
+    """When it came, by the loop's time."""
     due: float
     """When the caller is told that the database cannot be asked, by the loop's time."""
     events: int
@@ -32,7 +34,8 @@ class Unit:
     def of(cls, writes: Sequence[StreamWrite], receipts: Sequence[Receipt], within_s: float = math.inf) -> Unit:
         """Return an append to be answered *within_s* seconds; raises for what no store takes."""
         loop = asyncio.get_running_loop()
-        return cls(writes, receipts, loop.create_future(), loop.time() + within_s, *check_append(writes, receipts))
+        now = loop.time()
+        return cls(writes, receipts, loop.create_future(), now, now + within_s, *check_append(writes, receipts))
 
     @property
     def streams(self) -> Iterable[str]:
