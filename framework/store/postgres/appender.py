@@ -1,8 +1,9 @@
 """Group commit: the appends that wait go to the database together.
 
-A store sends two batches at once: while one is on its way, the next fills. An append to a stream that is in the other
-batch waits for that one, so that two to one stream never race each other. For each batch a lane is borrowed, in turn
-with the other stores of the database, and a store for which nothing waits holds neither a lane nor a task.
+A store sends two batches at once: while one is on its way, the next fills. Where other processes append to the same log
+it sends one, as large as two: with both it would wait for the others. An append to a stream that is in the other batch
+waits for that one, so that two to one stream never race each other. For each batch a lane is borrowed, in turn with the
+other stores of the database, and a store for which nothing waits holds neither a lane nor a task.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ from framework.tasks import Tasks
 AT_ONCE: Final = 2
 """Batches on their way at once; more than two gain nothing, since the head row admits one."""
 
+AMONG_OTHERS: Final = 1
+"""The same while others append between ours: they keep the head row busy, and what waits for it meanwhile can grow."""
+
+STEPS: Final = 4
+"""So many steps of the loop after the last who came nobody is expected: an answer is so far from the next append."""
+
 
 class Appender:
     """Takes every append of a store, and sends them in batches."""
@@ -32,7 +39,11 @@ class Appender:
         self._lanes = lanes
         self._give_up_after_s = give_up_after_s
         self._queue = AppendQueue()
-        self._log = Log(schema, self._queue, appended)
+        self._log = Log(schema, self._queue, self._record)
+        self._appended = appended
+        self._reached = 0
+        """Where the log ended with the batch that was answered last."""
+        self._at_once = AT_ONCE
         self._tasks = Tasks()
         self._takers = 0
         """Tasks that take batches: counted here, since a task that has taken its last is not over in the same step."""
@@ -69,7 +80,7 @@ class Appender:
 
     def _begin(self) -> None:
         """See to it that somebody takes what waits, or will when a batch has arrived."""
-        if self._queue.is_waiting and self._takers == self._sending < AT_ONCE:
+        if self._queue.is_waiting and self._takers == self._sending < self._at_once:
             self._takers += 1
             # Not in the context of who happens to append: a batch is of many.
             _ = self._tasks.start(f"append to {self._log.schema}", self._serve, context=Context())
@@ -77,7 +88,7 @@ class Appender:
     async def _serve(self) -> None:
         """Send batch after batch until nothing waits; returns in the same step in which it finds that."""
         try:
-            while self._queue.is_waiting:
+            while self._queue.is_waiting and self._sending < self._at_once:
                 due = self._queue.due
                 try:
                     lane = await self._lanes.borrow(self._log.schema, due)
@@ -88,12 +99,26 @@ class Appender:
                         await self._send(lane)
                     finally:
                         self._lanes.give_back(lane)
+                    await self._gather()
         finally:
             self._takers -= 1
             self._begin()
 
+    def _record(self, base: int, reached: int) -> None:
+        self._at_once = AT_ONCE if base == self._reached else AMONG_OTHERS
+        self._reached = reached
+        self._appended(reached)
+
+    async def _gather(self) -> None:
+        """Among others, let those come first who were just answered: what has waited would be half a batch."""
+        barren = 0
+        while self._at_once == AMONG_OTHERS and barren < STEPS:
+            before = self._queue.arrived
+            await asyncio.sleep(0)
+            barren = 0 if self._queue.arrived > before else barren + 1
+
     async def _send(self, lane: Lane) -> None:
-        batch = self._queue.take(AT_ONCE - self._sending)
+        batch = self._queue.take(max(self._at_once - self._sending, 1))
         if not batch:
             return  # all of it withdrawn, or held back
         self._sending += 1

@@ -21,6 +21,7 @@ from framework.clock import SYSTEM_CLOCK
 from framework.connections import TROUBLE, describe
 from framework.errors import StorageUnavailable
 from framework.policies import HEAD_WAIT_SECONDS, RECONNECT
+from framework.store.postgres.arrays import teach
 from framework.store.postgres.batch import answer, arguments
 from framework.store.postgres.queue import AppendQueue
 from framework.store.postgres.statements import APPEND_EVENTS
@@ -59,8 +60,8 @@ class Log:
     schema: str
     queue: AppendQueue
     """What waits behind them."""
-    appended: Callable[[int], None]
-    """Is told how far the log reaches."""
+    appended: Callable[[int, int], None]
+    """Is told for each batch where the log ended before it, and where it ends with it."""
 
 
 class Lane:
@@ -119,7 +120,7 @@ class Lane:
             else:
                 self._trouble = None
                 answer(batch, sent.base, sent.recorded_at, sent.starts, sent.outcomes)
-                log.appended(sent.reached)
+                log.appended(sent.base, sent.reached)
                 return
 
     async def _wait(self, batch: Sequence[Unit], queue: AppendQueue, wait_s: float) -> Sequence[Unit]:
@@ -172,6 +173,7 @@ class Lane:
             try:
                 # A limit that is meant for queries would make strangers fail together: it is the head that takes time.
                 self._connection = await self._database.connect(statement_timeout="0")
+                teach(self._connection)
             except asyncpg.PostgresError as error:
                 raise StorageUnavailable(f"the database lets nobody in: {describe(error)}") from error
         return self._connection

@@ -36,6 +36,9 @@ class Lanes:
 
         Raises `StorageUnavailable` where none has come free at the moment *until*, by the loop's time.
         """
+        if not self._turns.locked():
+            await self._turns.acquire()  # at once: an alarm would cost more than that
+            return self._take(schema)
         try:
             async with asyncio.timeout_at(until):
                 await self._turns.acquire()

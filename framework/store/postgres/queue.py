@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from itertools import count
 from typing import Final
 
 from framework.store.postgres.unit import Unit
@@ -26,7 +25,8 @@ class AppendQueue:
     """The appends of one store, in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._arrivals = count()
+        self.arrived = 0
+        """How many have come in all."""
         self._waiting: list[tuple[int, Unit]] = []
         """A heap, by arrival: what was held back takes its old place again."""
         self._on_their_way: set[str] = set()
@@ -52,7 +52,8 @@ class AppendQueue:
 
     def put(self, unit: Unit) -> None:
         """Take *unit* in."""
-        heappush(self._waiting, (next(self._arrivals), unit))
+        self.arrived += 1
+        heappush(self._waiting, (self.arrived, unit))
 
     def take(self, takers: int) -> Sequence[Unit]:
         """Return of what waits as much as goes together, for one of *takers* batches; give it back to `settle`."""

@@ -101,7 +101,14 @@ WITHDRAW_TIMERS: Final = _read("withdraw_timers")
 
 FUNCTIONS: Final = {
     name: _read(name)
-    for name in ("current_version", "meets_expectation", "append_events", "delete_stream", "describe_stream")
+    for name in (
+        "current_version",
+        "meets_expectation",
+        "append_events",
+        "append_events_elsewhere",
+        "delete_stream",
+        "describe_stream",
+    )
 }
 """Created anew by every migration that finds other ones, so that they are those of the code that runs."""
 

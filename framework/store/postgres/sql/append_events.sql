@@ -17,8 +17,6 @@
 -- Returns the position before the first event, the last one of the log, and the time. If everything was recorded side by side, *outcomes* is NULL,
 -- and *starts* has the version before each write, or is NULL where that is what they all expected. Else *outcomes* is an
 -- array with an outcome for each unit: its number, what became of it, and what the caller must know.
---
--- What it is set to holds on a caller's own connection too, whose path and plans are not the store's.
 CREATE OR REPLACE FUNCTION append_events(
     batch           uuid,
     attempt         integer,
@@ -48,12 +46,7 @@ CREATE OR REPLACE FUNCTION append_events(
     OUT recorded    timestamptz,
     OUT starts      bigint[],
     OUT outcomes    jsonb
-) LANGUAGE plpgsql VOLATILE
-  SET search_path FROM CURRENT
-  SET enable_seqscan = off
-  SET jit = off
-  SET lock_timeout = 0  -- so that what is set below ends with this call
-AS $$
+) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     total    CONSTANT bigint := cardinality(event_ids);
     fits     boolean;      -- nothing speaks against inserting it all
@@ -84,10 +77,6 @@ BEGIN
     IF attempt > 1 THEN
         INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt, recorded)
         ON CONFLICT ON CONSTRAINT fences_pkey DO UPDATE SET attempt = greatest(f.attempt, excluded.attempt);
-    END IF;
-    IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
-        RAISE EXCEPTION 'batch % was sent again: attempt % comes too late', batch, attempt
-            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
     fits := 0 <> ALL (write_count);  -- only events can collide
@@ -131,13 +120,22 @@ BEGIN
                    AND NOT EXISTS (
                        SELECT FROM events AS e WHERE e.stream = w.stream AND e.version = w.expected
                    )
-            ) AND NOT EXISTS (SELECT FROM streams AS s WHERE s.stream = ANY (write_stream)) THEN
+            ) AND NOT EXISTS (
+                SELECT FROM streams AS s WHERE s.stream = ANY (write_stream)
+            ) AND NOT EXISTS (
+                SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt
+            ) THEN
                 RETURN;
             END IF;
             RAISE EXCEPTION USING ERRCODE = 'unique_violation';
         EXCEPTION WHEN unique_violation THEN
             NULL;  -- all of the block is undone; the head row is still ours
         END;
+    END IF;
+
+    IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
+        RAISE EXCEPTION 'batch % was sent again: attempt % comes too late', batch, attempt
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
     SELECT coalesce(array_agg(DISTINCT d.unit ORDER BY d.unit), '{}') INTO dirty

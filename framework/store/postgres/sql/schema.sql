@@ -3,10 +3,6 @@
 
 CREATE FUNCTION append_events(batch uuid, attempt integer, patience_ms integer, write_unit integer[], write_stream text[], write_expected bigint[], write_count integer[], event_write integer[], event_place integer[], event_ids uuid[], event_types text[], type_versions integer[], datas jsonb[], metadatas jsonb[], correlation_ids uuid[], causation_ids uuid[], receipt_unit integer[], command_ids uuid[], digests bytea[], receipt_stream text[], first_versions bigint[], event_counts integer[], refusals jsonb[], OUT base bigint, OUT reached bigint, OUT recorded timestamp with time zone, OUT starts bigint[], OUT outcomes jsonb) RETURNS record
     LANGUAGE plpgsql
-    SET search_path FROM CURRENT
-    SET enable_seqscan TO 'off'
-    SET jit TO 'off'
-    SET lock_timeout TO '0'
     AS $$
 DECLARE
     total    CONSTANT bigint := cardinality(event_ids);
@@ -38,10 +34,6 @@ BEGIN
     IF attempt > 1 THEN
         INSERT INTO fences AS f VALUES (append_events.batch, append_events.attempt, recorded)
         ON CONFLICT ON CONSTRAINT fences_pkey DO UPDATE SET attempt = greatest(f.attempt, excluded.attempt);
-    END IF;
-    IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
-        RAISE EXCEPTION 'batch % was sent again: attempt % comes too late', batch, attempt
-            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
     fits := 0 <> ALL (write_count);  -- only events can collide
@@ -85,13 +77,22 @@ BEGIN
                    AND NOT EXISTS (
                        SELECT FROM events AS e WHERE e.stream = w.stream AND e.version = w.expected
                    )
-            ) AND NOT EXISTS (SELECT FROM streams AS s WHERE s.stream = ANY (write_stream)) THEN
+            ) AND NOT EXISTS (
+                SELECT FROM streams AS s WHERE s.stream = ANY (write_stream)
+            ) AND NOT EXISTS (
+                SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt
+            ) THEN
                 RETURN;
             END IF;
             RAISE EXCEPTION USING ERRCODE = 'unique_violation';
         EXCEPTION WHEN unique_violation THEN
             NULL;  -- all of the block is undone; the head row is still ours
         END;
+    END IF;
+
+    IF EXISTS (SELECT FROM fences AS f WHERE f.batch = append_events.batch AND f.attempt > append_events.attempt) THEN
+        RAISE EXCEPTION 'batch % was sent again: attempt % comes too late', batch, attempt
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
     SELECT coalesce(array_agg(DISTINCT d.unit ORDER BY d.unit), '{}') INTO dirty
@@ -247,6 +248,21 @@ BEGIN
 
     UPDATE head SET position = reached WHERE position <> reached;
 END
+$$;
+
+CREATE FUNCTION append_events_elsewhere(batch uuid, attempt integer, patience_ms integer, write_unit integer[], write_stream text[], write_expected bigint[], write_count integer[], event_write integer[], event_place integer[], event_ids uuid[], event_types text[], type_versions integer[], datas jsonb[], metadatas jsonb[], correlation_ids uuid[], causation_ids uuid[], receipt_unit integer[], command_ids uuid[], digests bytea[], receipt_stream text[], first_versions bigint[], event_counts integer[], refusals jsonb[], OUT base bigint, OUT reached bigint, OUT recorded timestamp with time zone, OUT starts bigint[], OUT outcomes jsonb) RETURNS record
+    LANGUAGE sql
+    SET search_path FROM CURRENT
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    SET lock_timeout TO '0'
+    AS $$
+    SELECT append_events.*
+      FROM append_events(
+               batch, attempt, patience_ms, write_unit, write_stream, write_expected, write_count, event_write,
+               event_place, event_ids, event_types, type_versions, datas, metadatas, correlation_ids, causation_ids,
+               receipt_unit, command_ids, digests, receipt_stream, first_versions, event_counts, refusals
+           )
 $$;
 
 CREATE FUNCTION current_version(stream_name text) RETURNS bigint
