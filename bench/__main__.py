@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import append, dispatch, large_log, loops, memory, notice, read, report, subscriptions
+from bench import append, dispatch, large_log, loops, memory, notice, processes, read, report, subscriptions
 from bench.harness import Bench, Pace, Result, Row, measure
 from framework import embedded
 from framework.settings import Settings
@@ -20,6 +20,7 @@ ROWS: Final[Sequence[Row]] = (
     *dispatch.ROWS,
     *subscriptions.ROWS,
     *notice.ROWS,
+    *processes.ROWS,
     *memory.ROWS,
 )
 

@@ -75,7 +75,7 @@ async def _tellers(application: Application, number: int) -> Tellers:
 
 
 @asynccontextmanager
-async def _warm(bench: Bench) -> AsyncGenerator[Run, None]:
+async def warm(bench: Bench) -> AsyncGenerator[Run, None]:
     async with _bank(bench) as application:
         tellers = await _tellers(application, bench.count(ACCOUNTS))
         yield partial(tellers.deposit, CALLERS)
@@ -112,14 +112,14 @@ PEER: Final = f"eventsourcing, {peer.THREADS} threads"
 
 @asynccontextmanager
 async def _dispatch_warm(bench: Bench) -> AsyncGenerator[Sides, None]:
-    async with _warm(bench) as run, _peer(bench) as other:
+    async with warm(bench) as run, _peer(bench) as other:
         tellers = await _peer_tellers(other, bench.count(ACCOUNTS))
         yield Sides(run, {PEER: partial(tellers.deposit, peer.THREADS)})
 
 
 @asynccontextmanager
 async def _dispatch_of_append(bench: Bench) -> AsyncGenerator[Sides, None]:
-    async with _warm(bench) as run, append.grouped(bench) as appended:
+    async with warm(bench) as run, append.grouped(bench) as appended:
         yield Sides(run, {"append_grouped": appended})
 
 
@@ -133,8 +133,8 @@ async def _dispatch_hot(bench: Bench) -> AsyncGenerator[Sides, None]:
 
 @asynccontextmanager
 async def _dispatch_hot_of_warm(bench: Bench) -> AsyncGenerator[Sides, None]:
-    async with _hot(bench) as hot, _warm(bench) as warm:
-        yield Sides(hot, {"dispatch_warm": warm})
+    async with _hot(bench) as hot, warm(bench) as all_of_them:
+        yield Sides(hot, {"dispatch_warm": all_of_them})
 
 
 @asynccontextmanager
