@@ -1,17 +1,19 @@
-"""What is scheduled is begun by one session and withdrawn by another at the same time."""
+"""What is scheduled is begun by one session and withdrawn by another at the same time, and found among many."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from framework import PostgresEventStore
+from framework.store.postgres import statements
 from framework.store.protocol import OutboxRow, ProcessChange, TimerRow, Withdrawal
 from framework.testing import eventually
 from framework.testing.store_contract.parts import new_command, row_of
 from tests.store.postgres.hands import Hands
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 def timer(due_at: datetime = NOON) -> TimerRow:
@@ -69,3 +71,19 @@ async def test_of_two_who_schedule_under_one_key_at_the_same_time_the_later_coun
 
     assert await asyncio.gather(*scheduling) == [1, 1]
     assert [row.command.command_id for row in await store.timers("p")] == [others[1].command.command_id]
+
+
+async def test_what_is_due_is_found_without_a_look_at_what_is_not(store: PostgresEventStore, hands: Hands) -> None:
+    due, *later = [
+        TimerRow(NOON + number * DAY, timer().command._replace(timer=f"k{number}")) for number in range(2_000)
+    ]
+    await store.change_process("p", ProcessChange(timers=[due, *later]))
+    await hands.sql.execute("ANALYZE timers")
+    await hands.sql.execute("SET plan_cache_mode = force_generic_plan")
+    await hands.sql.execute(f"PREPARE fire (text, timestamptz, integer) AS {statements.FIRE_TIMERS}")
+
+    plan = await hands.sql.fetch(f"EXPLAIN (ANALYZE) EXECUTE fire ('p', '{NOON.isoformat()}', 500)")
+
+    lines = [row[0] for row in plan]
+    assert not [line for line in lines if "Seq Scan on timers" in line], "\n".join(lines)
+    assert [row.command_id for row in await store.outbox("p", limit=9)] == [due.command.command_id]
