@@ -4,6 +4,7 @@ from framework.aggregate import Aggregate
 from framework.application import Application
 from framework.cron import Cron
 from framework.errors import CommandRejected, FrameworkError
+from framework.evolution import Upcast, Upcaster, event_type
 from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.middleware import CommandContext, Middleware, Next
@@ -47,4 +48,7 @@ __all__ = [
     "SnapshotEvery",
     "Start",
     "Stop",
+    "Upcast",
+    "Upcaster",
+    "event_type",
 ]

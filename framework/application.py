@@ -8,6 +8,7 @@ from typing import Any, Final
 from framework.clock import SYSTEM_CLOCK, Clock
 from framework.codec import Codec
 from framework.dispatching import Dispatching
+from framework.evolution import Upcaster
 from framework.handler import EventHandler
 from framework.middleware import Middleware
 from framework.policies import Defaults
@@ -37,6 +38,7 @@ class Application(Dispatching, Viewing):
         processes: Sequence[type[ProcessManager[Any, Any]]] = (),
         projectors: Sequence[Projector[Any]] = (),
         middleware: Sequence[Middleware] = (),
+        upcasters: Sequence[Upcaster] = (),
         read_models: str | None = None,
         codec: Codec | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -45,7 +47,8 @@ class Application(Dispatching, Viewing):
     ) -> None:
         """Wire the parts together.
 
-        *middleware* lies around every dispatch, the first outermost. *read_models* is the DSN of the database that
+        *middleware* lies around every dispatch, the first outermost. *upcasters* bring events that were stored in an
+        older form to that of today. *read_models* is the DSN of the database that
         projectors write to; the store's own unless given. *codec* holds the types you registered with it, if you did.
         *telemetry* is told of all that is done, `framework.telemetry.Telemetry()` for one; nobody unless given.
         """
@@ -57,6 +60,7 @@ class Application(Dispatching, Viewing):
                 processes=processes,
                 projectors=projectors,
                 middleware=middleware,
+                upcasters=upcasters,
                 read_models=read_models,
                 codec=codec or Codec(),
                 clock=clock,

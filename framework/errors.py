@@ -9,6 +9,7 @@
     │   ├── CommandAlreadyRegistered     two aggregates claim one command
     │   ├── MissingIdentity              a command has no field that names its aggregate
     │   ├── DuplicateName                two handlers, or two event types, of one name
+    │   ├── MissingUpcaster              a version of an event type that nobody leads further
     │   ├── NoReadDatabase               a projector has nowhere to keep its rows
     │   ├── SubscriptionChanged          a handler is not defined as it was when it first ran
     │   ├── UnsupportedType              a field the codec cannot hold
@@ -39,6 +40,7 @@
     ├── CodecError                       a value and its JSON do not fit
     │   ├── UnencodableValue             nothing was written
     │   ├── UndecodablePayload           a stored payload does not fit its class
+    │   ├── UpcastFailed                 a stored payload could not be brought to the form of today
     │   └── UnknownEventType             a stored type nobody knows
     ├── StoreError                       the store refused, or could not be asked
     │   ├── InvalidRequest               no store can do what was asked; nothing was done
@@ -137,6 +139,19 @@ class DuplicateName(ConfigurationError):
         self.name = name
         super().__init__(
             f"{kind} {name!r} is claimed by {_qualified(first)} and by {_qualified(second)}: give one another name"
+        )
+
+
+class MissingUpcaster(ConfigurationError):
+    """Events of an older version of a type could not be read."""
+
+    def __init__(self, name: str, version: int, present: int) -> None:
+        self.name = name
+        self.version = version
+        self.present = present
+        super().__init__(
+            f"event type {name!r} has come to version {present}, and nothing leads on from version {version}:"
+            f" write class …(Upcaster, event={name!r}, version={version}), and give one to the application"
         )
 
 
@@ -404,6 +419,16 @@ class UndecodablePayload(CodecError):
     """A stored payload does not fit the class that should hold it."""
 
 
+class UpcastFailed(CodecError):
+    """An upcaster did not bring a stored event further; the event is untouched."""
+
+    def __init__(self, upcaster: str, where: str, reason: str) -> None:
+        self.upcaster = upcaster
+        self.where = where
+        self.reason = reason
+        super().__init__(f"{upcaster} failed at {where}: {reason}")
+
+
 class UnknownEventType(CodecError):
     """The log holds an event type that no registered class is called by."""
 
@@ -412,8 +437,9 @@ class UnknownEventType(CodecError):
         self.version = version
         place = f" ({where})" if where else ""
         super().__init__(
-            f"event type {type_name!r} version {version} is stored{place} but no registered class has that name:"
-            " register the class that declares it, or name the old one with @event_type(..., was=...)"
+            f"event type {type_name!r} version {version} is stored{place} but no registered class is of that name and"
+            " version: register the class that declares it, name the old one with @event_type(..., was=...), or give an"
+            " Upcaster"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, cast
 from uuid import UUID
@@ -26,6 +26,8 @@ class Unreadable:
 
     stored: StoredEvent
     error: CodecError
+    may_be: frozenset[str] = frozenset()
+    """The names of today of what it should be one of."""
 
     @property
     def type(self) -> str:
@@ -43,8 +45,60 @@ class Unreadable:
         return self.stored.position
 
 
-Item: TypeAlias = Recorded[Any] | Unreadable
-"""An event as a reader of the log meets it."""
+@attrs.frozen
+class Several:
+    """What one stored event is today, where that is more than one: handled, parked and waited for as one."""
+
+    pieces: Sequence[Recorded[Any]]
+    """Two or more, in their order; they share all but what they are of."""
+
+    @property
+    def stream(self) -> str:
+        """The stream it is in."""
+        return self.pieces[0].stream
+
+    @property
+    def position(self) -> int:
+        """Its place in the log."""
+        return self.pieces[0].position
+
+
+Item: TypeAlias = Recorded[Any] | Several | Unreadable
+"""A stored event as a reader of the log meets it."""
+
+
+def wanted(item: Item, selection: Selection) -> Item | None:
+    """Return *item*, or what of it *selection* wants; None if that is nothing.
+
+    One that cannot be read is wanted by whoever may have wanted what it should be.
+    """
+    match item:
+        case Unreadable():
+            types = selection.types
+            is_wanted = types is None or not types.isdisjoint(item.may_be)
+            return item if is_wanted and selection.wants_stream(item.stream) else None
+        case Several():
+            return _together([piece for piece in item.pieces if selection.wants(piece.type, piece.stream)])
+        case _:
+            return item if selection.wants(item.type, item.stream) else None
+
+
+def pieces(items: Iterable[Item]) -> Iterator[Recorded[Any]]:
+    """Yield the events of *items* one by one; raises, at one that could not be read, why it could not."""
+    for item in items:
+        match item:
+            case Unreadable():
+                raise item.error
+            case Several():
+                yield from item.pieces
+            case _:
+                yield item
+
+
+def _together(found: Sequence[Recorded[Any]]) -> Recorded[Any] | Several | None:
+    if len(found) > 1:
+        return Several(found)
+    return found[0] if found else None
 
 
 @attrs.frozen
@@ -94,39 +148,45 @@ class Journal:
 
     async def read_log(self, *, after: int, limit: int, selection: Selection) -> Page:
         """Return at most *limit* events of *selection* with positions above *after*, and how far was looked."""
-        page = await self.store.read_log(
-            after=after, limit=limit, types=selection.types, prefix=selection.common_prefix
-        )
-        events = [self._item(stored) for stored in page.events if selection.wants(stored.type, stored.stream)]
-        return Page(events, page.looked_to, page.head)
+        types = None if selection.types is None else self.types.stored_as(selection.types)
+        page = await self.store.read_log(after=after, limit=limit, types=types, prefix=selection.common_prefix)
+        return Page(self._items(page.events, selection), page.looked_to, page.head)
 
-    async def read_at(self, position: int) -> Item:
-        """Return the event at *position*; raises `InvalidRequest` if the log has none there."""
+    async def read_at(self, position: int, selection: Selection) -> Item | None:
+        """Return what of the event at *position* is of *selection* today, None for nothing; one that cannot be read is.
+
+        Raises `InvalidRequest` if the log has no event there.
+        """
         page = await self.store.read_log(after=position - 1, limit=1)
         if not page.events or page.events[0].position != position:
             raise InvalidRequest(f"the log has no event at position {position}")
-        return self._item(page.events[0])
+        item = self._item(page.events[0])
+        return item if item is None or isinstance(item, Unreadable) else wanted(item, selection)
 
     async def receipts(self, command_ids: Collection[UUID]) -> Mapping[UUID, Receipt]:
         """Return the receipts there are for *command_ids*."""
         return await self.store.receipts(command_ids)
 
-    def decode(self, stored: StoredEvent) -> Any:
-        """Return the event that *stored* holds; raises `UnknownEventType` or `UndecodablePayload`."""
-        cls: type[Any] = self.types.class_of(stored.type, stored.type_version, stored.stream, stored.version)
-        return self.codec.decode(cls, stored.data)
+    def events(self, stored: Iterable[StoredEvent]) -> Iterator[Any]:
+        """Yield the events that *stored* hold, in the form of today.
 
-    def _item(self, stored: StoredEvent) -> Item:
-        try:
-            return self.record(stored)
-        except CodecError as error:
-            return Unreadable(stored, error)
+        Raises, at one that cannot be read, `UnknownEventType`, `UpcastFailed` or `UndecodablePayload`.
+        """
+        current, decode = self.types.current, self.codec.decode
+        for each in stored:
+            cls: type[Any] | None = current(each.type, each.type_version)
+            if cls is None:
+                yield from (piece.data for piece in self._upcast(each))
+            else:
+                yield decode(cls, each.data)
 
-    def record(self, stored: StoredEvent) -> Recorded[Any]:
-        """Return the event that *stored* holds with all that is known about it."""
+    def record(self, stored: StoredEvent) -> Recorded[Any] | Several | None:
+        """Return what *stored* holds, in the form of today, with all that is known about it; raises as `events`."""
         # By place and not by name: this is done for every event that anybody reads.
         position, stream, version, event_id, name, type_version, data, metadata, correlation, causation, at = stored
-        cls: type[Any] = self.types.class_of(name, type_version, stream, version)
+        cls: type[Any] | None = self.types.current(name, type_version)
+        if cls is None:
+            return _together(self._upcast(stored))
         return _recorded(
             (
                 self.codec.decode(cls, data),
@@ -143,3 +203,45 @@ class Journal:
                 False,  # not replaying
             )
         )
+
+    def _items(self, stored: Iterable[StoredEvent], selection: Selection) -> Sequence[Item]:
+        """Return what of *stored* is of *selection*."""
+        items: list[Item] = []
+        for each in stored:
+            if selection.wants_stream(each.stream):
+                item = self._item(each)
+                if item is not None and (item := wanted(item, selection)) is not None:
+                    items.append(item)
+        return items
+
+    def _item(self, stored: StoredEvent) -> Item | None:
+        try:
+            return self.record(stored)
+        except CodecError as error:
+            return Unreadable(stored, error, self.types.may_be(stored.type))
+
+    def _upcast(self, stored: StoredEvent) -> list[Recorded[Any]]:
+        """Return what *stored*, which is of another time, is today."""
+        present = self.types.upcast(
+            stored.type,
+            stored.type_version,
+            self.codec.decode_plain(stored.data),
+            self.codec.decode_metadata(stored.metadata),
+            f"{stored.stream} version {stored.version}",
+        )
+        return [
+            Recorded(
+                data=self.codec.decode_from(piece.cls, piece.data),
+                event_id=stored.event_id,
+                type=piece.name,
+                type_version=piece.version,
+                stream=stored.stream,
+                version=stored.version,
+                position=stored.position,
+                recorded_at=stored.recorded_at,
+                metadata=piece.metadata,
+                correlation_id=stored.correlation_id,
+                causation_id=stored.causation_id,
+            )
+            for piece in present
+        ]

@@ -29,7 +29,7 @@ class Recorded(NamedTuple, Generic[E]):
     """The event itself, in its present form."""
     event_id: UUID
     type: str
-    """The name it is stored under."""
+    """The name of its type today, whatever it was stored under."""
     type_version: int
     stream: str
     version: int

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from framework.aggregate import Aggregate
 from framework.errors import ConfigurationError, InvalidOption
-from framework.journal import Unreadable
+from framework.journal import pieces
 from framework.messages import Recorded
 from framework.projector import Connection, Projector
 from framework.router import Waiting, names
@@ -90,9 +90,7 @@ class Viewing(Running):
         names = None if types is None else frozenset(known.name_of(each)[0] for each in types)
         with self._alive().feed(Selection(names, prefix, stream), after=after) as feed:
             while (page := await feed.next()) is not None:
-                for event in page.events:
-                    if isinstance(event, Unreadable):
-                        raise event.error
+                for event in pieces(page.events):
                     yield event
 
     async def wait_for(

@@ -108,6 +108,21 @@ class Codec:
             raise UndecodablePayload(f"{cls.__name__}: the payload is of other fields than the class")
         return value
 
+    def decode_plain(self, document: bytes) -> dict[str, Any]:
+        """Return *document* as JSON has it; raises `UndecodablePayload` if it is no object."""
+        try:
+            return msgspec.json.decode(document, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise UndecodablePayload(f"the payload is no JSON object: {error}") from error
+
+    def decode_from(self, cls: type[T], plain: Mapping[str, Any]) -> T:
+        """Return the value of *cls* that *plain*, as JSON has it, holds; raises `UndecodablePayload`."""
+        try:
+            document = msgspec.json.encode(plain)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UndecodablePayload(f"{cls.__name__}: the payload is not JSON: {error}") from error
+        return self.decode(cls, document)
+
     def from_plain(self, declared: Any, plain: Any) -> Any:
         """Return the value of the type *declared* that *plain*, read from JSON, stands for.
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 
 from framework.errors import InvalidRequest, SelfWait, StorageUnavailable, UnknownHandler
-from framework.journal import Item, Journal
+from framework.journal import Item, Journal, Several, Unreadable
 from framework.messages import Consistency, DispatchResult, current_cause
 from framework.policies import RENEW
 from framework.runtime.progress import Happened, Progress
@@ -161,10 +161,9 @@ class ConsistencyWaits:
         if position == 0:
             return ()
         page = await self._journal.read_log(after=position - 1, limit=1, selection=Selection())
-        if not page.events:
+        if page.looked_to < position:
             raise InvalidRequest(f"no event is at position {position}: the log ends at {page.head}")
-        (item,) = page.events
-        return (Happened(item.type, item.stream, item.position),)
+        return [happened for item in page.events for happened in _happened(item)]
 
     async def _passed(self, handler: str, events: Sequence[Happened]) -> str:
         """Return what became of *events*, once *handler* has passed all it wants of them."""
@@ -230,6 +229,18 @@ class ConsistencyWaits:
         if handler in self._here:
             return await self._parked(handler)
         return await self._subscriptions.parked([progress.name])
+
+
+def _happened(item: Item) -> list[Happened]:
+    """Return what *item* is to those who may handle it."""
+    match item:
+        case Several():
+            types: Iterable[str] = [piece.type for piece in item.pieces]
+        case Unreadable():
+            types = item.may_be
+        case _:
+            types = (item.type,)
+    return [Happened(name, item.stream, item.position) for name in types]
 
 
 def _may_want(progress: Progress, types: Collection[str]) -> bool:

@@ -44,7 +44,7 @@ class Repeats:
         after = max(receipt.first_version - 2, 0)
         last = receipt.first_version + receipt.event_count - 1
         stored = await self._journal.read_stream(stream, after=after, until=last, limit=receipt.event_count + 1)
-        events = [self._journal.decode(each) for each in stored if each.version >= receipt.first_version]
+        events = list(self._journal.events(each for each in stored if each.version >= receipt.first_version))
         state = registration.initial
         if request.order.returning is not None:
             state = (await self._states.load(stream, registration, until=last)).state

@@ -48,7 +48,7 @@ class States:
         """Return *folded* with the events *stored*, which come right after it."""
         if not stored:
             return folded
-        state = folded.state.fold(map(self._journal.decode, stored))
+        state = folded.state.fold(self._journal.events(stored))
         return folded._replace(state=state, version=stored[-1].version, position=stored[-1].position)
 
     async def _shortened(

@@ -12,7 +12,7 @@ from framework.clock import Clock
 from framework.codec import Codec
 from framework.contracts import handler_name, message_types
 from framework.errors import ConfigurationError, DuplicateName, NoReadDatabase
-from framework.evolution import EventTypes
+from framework.evolution import EventTypes, Upcaster
 from framework.handler import EventHandler
 from framework.journal import Journal
 from framework.middleware import Middleware, check_middleware
@@ -52,6 +52,7 @@ def wire(
     processes: Sequence[type[ProcessManager[Any, Any]]],
     projectors: Sequence[Projector[Any]],
     middleware: Sequence[Middleware],
+    upcasters: Sequence[Upcaster],
     read_models: str | None,
     codec: Codec,
     clock: Clock,
@@ -70,7 +71,7 @@ def wire(
             raise NoReadDatabase(handler_name(projector))
     for process in started:
         _check_routed(process, router)
-    types = EventTypes(_declared_events(router, started, projectors, handlers))
+    types = EventTypes(_declared_events(router, started, projectors, handlers), upcasters)
     for event in types.classes.values():
         codec.check(event)
     for registration in router.aggregates.values():

@@ -12,7 +12,7 @@ import attrs
 
 from framework.errors import ConfigurationError, LogTooShort, SubscriptionChanged
 from framework.handler import StartFrom
-from framework.journal import Item, Journal, Page, Unreadable
+from framework.journal import Item, Journal, Page, Several, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
@@ -114,10 +114,10 @@ class Subscription:
         return (0 if self.is_whole else self.slot_of_key(self.key_of(event)),)
 
     def key_of(self, event: Item) -> str:
-        """Return the key of *event*; that of one that cannot be read is its stream."""
+        """Return the key of *event*: that of the first of several, the stream of one that cannot be read."""
         if self.key is None or isinstance(event, Unreadable):
             return event.stream
-        key = self.key(event)
+        key = self.key(event.pieces[0] if isinstance(event, Several) else event)
         if not isinstance(key, str):
             raise ConfigurationError(f"{self.name}.partition_by returned {key!r}: the key of an event is a text")
         if len(key) > LONGEST_KEY:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 from framework.errors import InvalidContract, LeaseLost, StorageUnavailable
 from framework.handler import EventHandler
-from framework.journal import Item, Journal
+from framework.journal import Item, Journal, pieces
 from framework.messages import Recorded
 from framework.store.subscriptions import ParkedEvent, Subscriptions, Terms
 from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Policy, handling, readable
+from framework.subscription.failure import Policy, handling
 from framework.subscription.slots import Hold
 from framework.subscription.steps import Fault, SteppingSlot
 
@@ -63,9 +64,8 @@ class _Effects(ABC):
         """Return what the subscription has set aside."""
         return await self._subscriptions.parked([self._hold.lease.name])
 
-    def _marked(self, item: Item) -> Recorded[Any]:
-        """Return *item* as the handler is given it; raises why it cannot be read."""
-        event = readable(item)
+    def _marked(self, event: Recorded[Any]) -> Recorded[Any]:
+        """Return *event* as the handler is given it."""
         return event._replace(replaying=True) if event.position <= self._replayed_to else event
 
     async def _save(self, position: int, parked: Sequence[ParkedEvent]) -> None:
@@ -116,9 +116,9 @@ class OneByOne(_Effects):
 
     async def _handle(self, item: Item) -> None:
         self._hold.check()
-        event = self._marked(item)
-        with handling(self._name, event):
-            await self._handler.handle(event)
+        for event in map(self._marked, pieces([item])):
+            with handling(self._name, event):
+                await self._handler.handle(event)
 
 
 class InBatches(_Effects):
@@ -144,16 +144,24 @@ class InBatches(_Effects):
         await self._subscriptions.unpark(self._hold.lease, position)
 
     async def _handle(self, items: Sequence[Item]) -> int:
-        """Have *items* handled, and return how many were, from the first."""
+        """Have *items* handled, and return how many of them were, from the first: those that were handled whole."""
         self._hold.check()
-        events = [self._marked(item) for item in items]
+        events = [self._marked(event) for event in pieces(items)]
         with handling(self._name, events[-1]):
             done = await self._handler.handle_batch(events)
         if done is None:
-            return len(events)
+            return len(items)
         if not 1 <= done <= len(events):
             raise InvalidContract(
                 f"{self._name}.handle_batch returned {done} for {len(events)} events: return how many are done,"
                 " 1 or more of them, or None for all; raise if none is"
             )
-        return done
+        is_cut = done < len(events) and events[done].position == events[done - 1].position
+        whole = bisect_left(items, events[done - 1].position, key=_position) + (not is_cut)
+        if not whole:
+            raise InvalidContract(f"{self._name}.handle_batch stopped inside of what was recorded as one event")
+        return whole
+
+
+def _position(item: Item) -> int:
+    return item.position

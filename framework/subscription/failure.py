@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from framework.errors import LeaseLost, StorageUnavailable
-from framework.journal import Item, Unreadable
+from framework.journal import Item, Several, Unreadable
 from framework.messages import Cause, Recorded, current_cause
 from framework.observe import EVENT_PARKED, EVENT_RECEIVED, EVENT_SKIPPED, HANDLER_RETRY, POLICY_FAILED, caused, log
 from framework.policies import Backoff
@@ -55,7 +55,7 @@ class Policy:
         if isinstance(item, Unreadable):
             return self.after_retries  # nobody can be asked about it, and it does not change by waiting
         try:
-            reaction = self.on_error(item, error, attempts)
+            reaction = self.on_error(item.pieces[0] if isinstance(item, Several) else item, error, attempts)
         except Exception as fault:  # noqa: BLE001 - the handler's own code again: it has not decided, so that is done here
             log.error(POLICY_FAILED, handler=self.name, position=item.position, error=repr(fault), exc_info=fault)
             return self.after_retries
@@ -150,10 +150,3 @@ def _logged(name: str, event: Recorded[Any], block: AbstractContextManager[None]
             position=event.position,
         )
         yield
-
-
-def readable(item: Item) -> Recorded[Any]:
-    """Return *item* if it could be read, or raise why it could not."""
-    if isinstance(item, Unreadable):
-        raise item.error
-    return item

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from framework.errors import LeaseLost, StorageUnavailable, TransactionEnded
-from framework.journal import Item, Journal
+from framework.journal import Item, Journal, pieces
 from framework.messages import Recorded
 from framework.observe import COMMITTED_FAILED, log
 from framework.projector import Connection
 from framework.read_models import ReadModel
+from framework.selection import Selection
 from framework.store.subscriptions import ParkedEvent, Terms
 from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Halted, Policy, handling, readable
+from framework.subscription.failure import Halted, Policy, handling
 from framework.subscription.slots import Hold
 from framework.subscription.steps import Fault, SteppingSlot
 
@@ -30,7 +31,7 @@ class ProjectorSink:
         """Begin where the rows are those of the log."""
         del terms  # how far the rows have come, their own database knows
         position = await self._model.take_over(hold.lease)
-        ground = Rows(self._model, self._journal, self._policy, hold, position)
+        ground = Rows(self._model, self._journal, subscription.selection, self._policy, hold, position)
         await ground.tell_what_is_owed()
         return SteppingSlot(ground, subscription, self._journal, self._policy, hold, await self._model.parked())
 
@@ -38,10 +39,13 @@ class ProjectorSink:
 class Rows:
     """The rows of one slot of a projector, and how far it has come with them."""
 
-    def __init__(self, model: ReadModel, journal: Journal, policy: Policy, hold: Hold, position: int) -> None:
+    def __init__(
+        self, model: ReadModel, journal: Journal, selection: Selection, policy: Policy, hold: Hold, position: int
+    ) -> None:
         self.position = position
         self._model = model
         self._journal = journal
+        self._selection = selection
         self._policy = policy
         self._hold = hold
 
@@ -92,7 +96,8 @@ class Rows:
         """Tell the projector of the events whose rows were committed by somebody who did not come to tell it."""
         if self._model.tells:
             positions = await self._model.owed(self._hold.lease.slot)
-            await self._tell([await self._journal.read_at(position) for position in positions])
+            owed = [await self._journal.read_at(position, self._selection) for position in positions]
+            await self._tell([item for item in owed if item is not None])
 
     def _new(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return those of *items* that the projector is told of."""
@@ -104,7 +109,7 @@ class Rows:
 
     async def _tell(self, items: Sequence[Item]) -> None:
         """Tell the projector that the rows of *items* are committed, and note that it was told."""
-        events = [readable(item) for item in self._new(items)]
+        events = list(pieces(self._new(items)))
         failures = 0
         while events:
             self._hold.check()
@@ -130,13 +135,14 @@ class Rows:
 
     async def _write(self, items: Sequence[Item], db: Connection) -> None:
         self._hold.check()
-        events = [self._marked(readable(item)) for item in items]
+        events = [self._marked(event) for event in pieces(items)]
         projector = self._model.projector
         with handling(self._policy.name, events[-1]):
             if projector.is_batched:
                 await projector.project_batch(events, db)
             else:
-                await projector.project(events[0], db)
+                for event in events:
+                    await projector.project(event, db)
 
     def _marked(self, event: Recorded[Any]) -> Recorded[Any]:
         return event._replace(replaying=True) if event.position <= self._model.replayed_to else event

@@ -165,7 +165,7 @@ class SteppingSlot:
             if event.asked is None and event.error is not None:
                 return
             try:
-                item = None if event.asked == DISCARD else await self._journal.read_at(event.position)
+                item = None if event.asked == DISCARD else await self._read(event.position)
                 await self._ground.release(event.position, item)
             except (LeaseLost, StorageUnavailable, Halted):
                 raise
@@ -189,6 +189,10 @@ class SteppingSlot:
         except Exception as error:
             # What it would hold back, nobody can say: the slot may not pass it.
             raise Halted(item.position) from error
+
+    async def _read(self, position: int) -> Item | None:
+        """Return what the event at *position* is to the subscription today, which may be nothing."""
+        return await self._journal.read_at(position, self._subscription.selection)
 
     def _is_mine(self, event: ParkedEvent) -> bool:
         return self._subscription.slot_of_key(event.key) == self._hold.lease.slot

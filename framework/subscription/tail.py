@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from framework.journal import Journal, Page
+from framework.journal import Journal, Page, wanted
 from framework.policies import REST_AFTER
 from framework.selection import Selection
 
@@ -48,7 +48,8 @@ class Follower:
 
     def offer(self, page: Page) -> None:
         """Add what is wanted of *page*."""
-        events = [event for event in page.events if self.selection.wants(event.type, event.stream)]
+        found = (wanted(event, self.selection) for event in page.events)
+        events = [event for event in found if event is not None]
         self._room -= len(events)
         if self._room < 0:
             self.is_lost = True

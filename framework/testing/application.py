@@ -12,8 +12,9 @@ import attrs
 from framework.application import DEFAULTS, Application
 from framework.codec import Codec
 from framework.errors import NotRunning
+from framework.evolution import Upcaster
 from framework.handler import EventHandler
-from framework.journal import Unreadable
+from framework.journal import Item, Several, Unreadable, pieces
 from framework.messages import Recorded
 from framework.middleware import Middleware
 from framework.policies import Defaults
@@ -121,16 +122,11 @@ class WatchedApplication(Application):
         """Return the events that are in the log now, selected and in order as by `events`; raises as that does."""
         known = self._wiring.journal.types
         names = None if types is None else frozenset(known.name_of(each)[0] for each in types)
-        found: list[Recorded[Any]] = []
-        for item in await self._read(after, Selection(names, "", stream)):
-            if isinstance(item, Unreadable):
-                raise item.error
-            found.append(item)
-        return found
+        return list(pieces(await self._read(after, Selection(names, "", stream))))
 
-    async def _read(self, after: int, selection: Selection) -> list[Recorded[Any] | Unreadable]:
+    async def _read(self, after: int, selection: Selection) -> list[Item]:
         journal, limit = self._wiring.journal, self._wiring.defaults.page
-        found: list[Recorded[Any] | Unreadable] = []
+        found: list[Item] = []
         while True:
             page = await journal.read_log(after=after, limit=limit, selection=selection)
             found += page.events
@@ -160,6 +156,7 @@ class MemoryApplications:
         processes: Sequence[type[ProcessManager[Any, Any]]] = (),
         projectors: Sequence[Projector[Any]] = (),
         middleware: Sequence[Middleware] = (),
+        upcasters: Sequence[Upcaster] = (),
         read_models: str | None = None,
         codec: Codec | None = None,
         defaults: Defaults = DEFAULTS,
@@ -172,6 +169,7 @@ class MemoryApplications:
             processes=processes,
             projectors=projectors,
             middleware=middleware,
+            upcasters=upcasters,
             read_models=read_models,
             codec=codec,
             clock=self.clock,
@@ -188,6 +186,12 @@ def assert_correlated(first: Recorded[Any], *others: Recorded[Any]) -> None:
         )
 
 
-def _described(event: Recorded[Any] | Unreadable) -> str:
-    what = f"{event.type}, which cannot be read" if isinstance(event, Unreadable) else repr(event.data)
+def _described(event: Item) -> str:
+    match event:
+        case Unreadable():
+            what = f"{event.type}, which cannot be read"
+        case Several():
+            what = ", ".join(repr(piece.data) for piece in event.pieces)
+        case _:
+            what = repr(event.data)
     return f"{what} in {event.stream} at position {event.position}"

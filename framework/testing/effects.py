@@ -14,6 +14,7 @@ from uuid import UUID
 
 from framework.clock import new_id, now
 from framework.connections import connect
+from framework.evolution import stored_name
 from framework.handler import EventHandler
 from framework.messages import DispatchResult, Metadata, Recorded
 from framework.projector import Connection, Projector
@@ -143,8 +144,8 @@ def recorded(events: Sequence[E]) -> Sequence[Recorded[E]]:
         Recorded(
             data=event,
             event_id=new_id(),
-            type=type(event).__name__,
-            type_version=1,
+            type=stored_name(type(event))[0],
+            type_version=stored_name(type(event))[1],
             stream=STREAM,
             version=number,
             position=number,

@@ -28,7 +28,7 @@ def test_a_class_is_found_by_the_name_it_is_stored_under() -> None:
 
     for cls in (Opened, Closed):
         name, version = types.name_of(cls)
-        assert types.class_of(name, version, "account-1", 1) is cls
+        assert types.current(name, version) is cls
     assert types.classes == {"Opened": Opened, "Closed": Closed}
 
 
@@ -46,6 +46,6 @@ def test_an_unknown_name_or_version_is_told_with_its_place_and_calls_nothing(nam
     with pytest.raises(
         UnknownEventType, match=rf"'{name}' version {version} is stored \(account-1 version 3\)"
     ) as raised:
-        EventTypes([Opened]).class_of(name, version, "account-1", 3)
+        EventTypes([Opened]).upcast(name, version, {}, {}, "account-1 version 3")
 
     assert (raised.value.type_name, raised.value.version) == (name, version)

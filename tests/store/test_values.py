@@ -51,7 +51,8 @@ async def there_and_back(
     new = journal.encode(event, event_id=uuid4(), metadata=metadata, correlation_id=cause, causation_id=cause)
     await journal.append(stream, 0, [new])
     (stored,) = await journal.read_stream(stream)
-    return journal.decode(stored), stored.metadata
+    (event,) = journal.events([stored])
+    return event, stored.metadata
 
 
 @given(event=everything, metadata=METADATA)

@@ -30,6 +30,7 @@ from framework.evolution import EventTypes
 from framework.journal import Journal
 from framework.policies import Defaults
 from framework.reactions import Reaction
+from framework.selection import Selection
 from framework.store.protocol import Expected, NewEvent, StreamWrite
 from framework.store.subscriptions import Definition, ParkedEvent
 from framework.testing import eventually
@@ -309,12 +310,12 @@ async def test_an_event_is_read_at_its_position_or_there_is_none(store: MemoryEv
     await move(store, 1, 2, 3)
     journal = Journal(store, Codec(), EventTypes([Moved]))
 
-    event = await journal.read_at(2)
+    event = await journal.read_at(2, Selection())
 
     assert isinstance(event, Recorded)
     assert event.data == Moved(2)
     with pytest.raises(InvalidRequest, match="the log has no event at position 4"):
-        await journal.read_at(4)
+        await journal.read_at(4, Selection())
 
 
 async def test_a_parked_event_that_is_wanted_no_longer_is_not_taken_for_the_next_one(store: MemoryEventStore) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 from framework.codec import Codec
 from framework.contracts import initial_state, message_types
 from framework.errors import CommandRejected, ConfigurationError, DuplicateName, InvalidInterest
-from framework.journal import Item
+from framework.journal import Item, pieces
 from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
 from framework.subscription.checks import check_partitions, check_revision
 from framework.subscription.delivery import slot_of_key
-from framework.subscription.failure import readable
 
 
 class ProcessType:
@@ -80,7 +79,7 @@ class ProcessType:
 
     def slots_of(self, event: Item) -> Collection[int]:
         """Return the slots of the instances that *event* concerns; raises why that cannot be told."""
-        return {self.slot_of(interest.id) for interest in self.interests(readable(event).data)}
+        return {self.slot_of(each.id) for piece in pieces([event]) for each in self.interests(piece.data)}
 
     def slot_of(self, instance: str) -> int:
         """Return the slot that *instance* falls into, the same in every process and for all time."""

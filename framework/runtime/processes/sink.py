@@ -9,22 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import attrs
 
 from framework.clock import Clock
 from framework.errors import ProcessAlreadyStarted, ProcessNotStarted, StepTooSlow
-from framework.journal import Item, Journal
+from framework.journal import Item, Journal, pieces
+from framework.messages import Recorded
 from framework.process_manager import Interest
 from framework.reactions import PARK, Halt, Park, Reaction, Retry
 from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.relay import Bell
 from framework.runtime.processes.step import Step
+from framework.selection import Selection
 from framework.store.protocol import InstanceRow, ProcessChange
 from framework.store.subscriptions import DISCARD, ParkedEvent, Terms
 from framework.subscription.aside import Aside, asked_for
 from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Failure, Halted, Policy, readable
+from framework.subscription.failure import Failure, Halted, Policy
 from framework.subscription.slots import Hold
 
 
@@ -58,7 +61,15 @@ class ProcessSink:
         slot = hold.lease.slot
         aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])
         return ProcessSlot(
-            self._process, self._journal, self._policy, self._clock, self.bell, hold, terms.position, aside
+            self._process,
+            self._journal,
+            subscription.selection,
+            self._policy,
+            self._clock,
+            self.bell,
+            hold,
+            terms.position,
+            aside,
         )
 
 
@@ -69,6 +80,7 @@ class ProcessSlot:
         self,
         process: ProcessType,
         journal: Journal,
+        selection: Selection,
         policy: Policy,
         clock: Clock,
         bell: Bell,
@@ -80,6 +92,7 @@ class ProcessSlot:
         self._process = process
         self._journal = journal
         self._store = journal.store
+        self._selection = selection
         self._policy = policy
         self._clock = clock
         self._bell = bell
@@ -124,26 +137,26 @@ class ProcessSlot:
 
         Then nothing was taken. For instances that are held back, or given up, the events are parked.
         """
-        wanted = [(item, interest) for item in items for interest in self._mine(item)]
+        wanted = [each for item in items for each in self._mine(item)]
         parked: dict[tuple[int, str], ParkedEvent] = {}
         async with self._turn:
             step = await self._begin({interest.id for _, interest in wanted if not self._aside.holds_back(interest.id)})
-            for at, pieces in groupby(wanted, key=lambda each: each[0].position):
+            for at, together in groupby(wanted, key=lambda each: each[0].position):
                 errors: dict[str, Exception] = {}
-                for item, interest in pieces:
+                for event, interest in together:
                     failure = given_up.get(interest.id) if given_up else None
                     if self._aside.holds_back(interest.id) or (failure and isinstance(failure.reaction, Park)):
                         parked[at, interest.id] = self._aside.row(at, interest.id, failure)
                     elif failure is None and interest.id not in errors:
                         try:
-                            step.take(readable(item), interest)
+                            step.take(event, interest)
                         except Exception as error:  # noqa: BLE001 - whatever it is, the policy judges it
                             errors[interest.id] = error
                 if errors:
                     return Fault(at, errors)
             await self._save(step.change(parked.values()), position)
-        for event in parked.values():
-            self._aside.remember(event)
+        for row in parked.values():
+            self._aside.remember(row)
         return None
 
     async def _judge(self, items: Sequence[Item], first: Fault) -> None:
@@ -172,19 +185,24 @@ class ProcessSlot:
         for event in events:
             if event.asked is None and event.error is not None:
                 return
-            item = None if event.asked == DISCARD else await self._journal.read_at(event.position)
+            item = None if event.asked == DISCARD else await self._read(event.position)
             async with self._turn:
                 step = await self._begin({event.key})
                 try:
-                    for interest in () if item is None else self._process.interests(readable(item).data):
-                        if item is not None and interest.id == event.key:
-                            step.take(readable(item), interest)
+                    for piece in () if item is None else pieces([item]):
+                        for interest in self._process.interests(piece.data):
+                            if interest.id == event.key:
+                                step.take(piece, interest)
                 except Exception as error:  # noqa: BLE001 - it failed again: that is kept, and those behind it wait on
                     again = event._replace(error=f"{type(error).__name__}: {error}", attempts=1)
                     await self._save(ProcessChange(parked=[again]), self.position)
                     return
                 await self._save(step.change(released=[event]), self.position)
             self._aside.forget(event)
+
+    async def _read(self, position: int) -> Item | None:
+        """Return what the event at *position* is to the process today, which may be nothing."""
+        return await self._journal.read_at(position, self._selection)
 
     async def _begin(self, ids: Collection[str]) -> Step:
         """Return a step of the instances *ids*; raises `LeaseLost`."""
@@ -199,14 +217,14 @@ class ProcessSlot:
         self.position = position
         self._bell.ring_for(change)
 
-    def _mine(self, item: Item) -> Sequence[Interest]:
-        """Return what *item* means to the instances of this slot."""
+    def _mine(self, item: Item) -> Sequence[tuple[Recorded[Any], Interest]]:
+        """Return what *item* means to the instances of this slot, with the event of today that means it."""
         process, slot = self._process, self._hold.lease.slot
         try:
-            interests = process.interests(readable(item).data)
+            means = [(event, interest) for event in pieces([item]) for interest in process.interests(event.data)]
         except Exception as error:
             raise Halted(item.position) from error  # it was asked before, and had an answer
-        return [each for each in interests if process.slot_of(each.id) == slot]
+        return [each for each in means if process.slot_of(each[1].id) == slot]
 
 
 def on_error(event: object, error: Exception, attempt: int) -> Reaction:

@@ -1,0 +1,1 @@
+"""Events that live for years: names, versions, and the steps between them."""
