@@ -11,8 +11,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
+
+import msgspec
+
+_HALVES: Final = struct.Struct(">QQ")
+"""The bytes of an id."""
 
 
 class Clock(Protocol):
@@ -66,7 +71,8 @@ class SystemClock:
             self._random = iter(struct.unpack("=512Q", os.urandom(4096)))
             randomness = next(self._random)
         head = (ticks >> 12 << 16) | 0x7000 | (ticks & 0xFFF)
-        return UUID(int=head << 64 | 0x8000_0000_0000_0000 | randomness & 0x3FFF_FFFF_FFFF_FFFF)
+        # By msgspec, which needs a third of the time that UUID does: it knows but one way to say one.
+        return msgspec.convert(_HALVES.pack(head, 0x8000_0000_0000_0000 | randomness & 0x3FFF_FFFF_FFFF_FFFF), UUID)
 
     def alarm(self, moment: datetime, ring: Callable[[], None]) -> Callable[[], None]:
         """Call *ring* once *moment* has come."""
