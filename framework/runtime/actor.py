@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol
@@ -114,7 +114,10 @@ class Actor:
                     async with self._turn:
                         round_ = self._take()
                         if round_:
-                            await self._serve(round_)
+                            try:
+                                await self.rounds.answer(round_)
+                            except Exception as error:  # noqa: BLE001 - the actor must outlive a fault
+                                await self._fail(round_, error)
                             round_ = []  # or one at rest would hold on to all that its last commands were and led to
                     self._rest()
                 elif (self._is_retiring or now() >= self._due) and self.mailbox.is_quiet and not self._visitors:
@@ -160,28 +163,22 @@ class Actor:
         self._watch.taken(self.registration.aggregate, taken)
         return taken
 
-    async def _serve(self, requests: list[Request]) -> None:
-        try:
-            await self.rounds.answer(requests)
-        except AppendRefused as error:
-            if len(requests) == 1:
-                self._fail(requests, error)
-                return
+    async def _fail(self, requests: Sequence[Request], error: Exception) -> None:
+        """Tell those of *requests* that have no answer of the *error* they came to together."""
+        if isinstance(error, AppendRefused) and len(requests) > 1:
             # The database takes exception to what one of them led to: each alone, so that it fails alone.
             for request in requests:
                 if not request.answer.done():
-                    await self._serve([request])
-        except FrameworkError as error:
-            self._fail(requests, error)
-        except Exception as error:  # noqa: BLE001 - the actor must outlive a fault, and tells the callers of it
-            log.error(ACTOR_FAILED, stream=self.stream, error=repr(error), exc_info=error)
-            self._fail(requests, error)
-            self.rounds.replica.forget()
-
-    @staticmethod
-    def _fail(requests: Iterable[Request], error: Exception) -> None:
+                    try:
+                        await self.rounds.answer([request])
+                    except Exception as its_own:  # noqa: BLE001 - and the others have answers yet to come
+                        await self._fail([request], its_own)
+            return
         for request in requests:
             if isinstance(error, OutcomeUnknown):
                 request.settle(request.outcome_unknown(error.stream))
             else:
                 request.settle(error)
+        if not isinstance(error, FrameworkError):
+            log.error(ACTOR_FAILED, stream=self.stream, error=repr(error), exc_info=error)
+            self.rounds.replica.forget()

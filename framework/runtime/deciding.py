@@ -62,10 +62,14 @@ class Round:
     state: Aggregate[Any, Any]
     version: int
     decisions: list[Decision]
+    by_id: dict[UUID, Decision]
+    """Those of the commands whose callers gave an id."""
     events: list[NewEvent]
 
-    def receipts(self, stream: str) -> list[Receipt]:
+    def receipts(self, stream: str) -> Sequence[Receipt]:
         """Return what is to be remembered of the commands whose callers gave an id."""
+        if not self.by_id:
+            return ()
         return [
             Receipt(
                 command_id=decision.request.command_id,
@@ -75,7 +79,7 @@ class Round:
                 event_count=len(decision.events),
                 refusal=encode_refusal(decision.error) if decision.error else None,
             )
-            for decision in self.decisions
+            for decision in self.by_id.values()
             # An error that is no refusal is a fault, and a fault may be mended: it is not remembered.
             if decision.request.digest is not None and isinstance(decision.error, CommandRejected | None)
         ]
@@ -93,10 +97,9 @@ class Deciding:
 
     def decide(self, replica: Replica, requests: Iterable[Request]) -> Round:
         """Decide *requests* one on the other, the first on the state that *replica* holds."""
-        round_ = Round(replica.state, replica.version, [], [])
-        by_id: dict[UUID, Decision] = {}
+        round_ = Round(replica.state, replica.version, [], {}, [])
         for request in requests:
-            if request.digest is not None and (first := by_id.get(request.command_id)):
+            if request.digest is not None and (first := round_.by_id.get(request.command_id)):
                 if first.request.digest == request.digest:
                     first.repeats = (*first.repeats, request)
                 else:
@@ -110,7 +113,7 @@ class Deciding:
                 decision.events.clear()
             round_.decisions.append(decision)
             if request.digest is not None:  # an id that nobody gave is nobody else's, and to look at it costs
-                by_id[request.command_id] = decision
+                round_.by_id[request.command_id] = decision
         return round_
 
     def _execute_watched(self, replica: Replica, round_: Round, decision: Decision) -> None:

@@ -59,29 +59,36 @@ class Dispatcher:
         with _caused(order):
             return await self._way(order)
 
-    async def _decided(self, order: CommandContext) -> DispatchResult:
+    def _decided(self, order: CommandContext) -> Coroutine[Any, Any, DispatchResult]:
         """Have *order* decided: the innermost of the onion."""
+        # Not a block for ids that nobody is to hear of: it would be one more thing alive for each command on its way.
+        return self._heard(order) if log.is_heard else self._answer(order)
+
+    async def _heard(self, order: CommandContext) -> DispatchResult:
         with _caused(order):
-            request = self.preparation.prepare(order, self.preparation.digest(order))
-            awaited = await self._awaited(request)
-            # The time settles the answer itself, and cancels nobody.
-            deadline = self._deadlines.enter(request)
-            try:
-                # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
-                mailbox = self._actors.find(request.stream, request.route.registration).mailbox
-                if not mailbox.offer(request):
-                    await _wait_for_room(mailbox, request)
-                result = await request.answer
-            except Exception as error:
-                _log_failure(order, request.stream, type(order.command).__name__, error)
-                raise
-            finally:
-                deadline.remove(request)
-            _log_success(order, result)
-            if not awaited:
-                return result
-            waited = await self._waits.wait_for_results([result], awaited, timeout_s=self._consistency_timeout_s)
-            return attrs.evolve(result, waited=waited)
+            return await self._answer(order)
+
+    async def _answer(self, order: CommandContext) -> DispatchResult:
+        request = self.preparation.prepare(order, self.preparation.digest(order))
+        awaited = await self._awaited(request)
+        # The time settles the answer itself, and cancels nobody.
+        deadline = self._deadlines.enter(request)
+        try:
+            # No `await` between finding the actor and reaching its mailbox, or the actor could end in between.
+            mailbox = self._actors.find(request.stream, request.route.registration).mailbox
+            if not mailbox.offer(request):
+                await _wait_for_room(mailbox, request)
+            result = await request.answer
+        except Exception as error:
+            _log_failure(order, request.stream, type(order.command).__name__, error)
+            raise
+        finally:
+            deadline.remove(request)
+        _log_success(order, result)
+        if not awaited:
+            return result
+        waited = await self._waits.wait_for_results([result], awaited, timeout_s=self._consistency_timeout_s)
+        return attrs.evolve(result, waited=waited)
 
     async def _awaited(self, request: Request) -> Collection[str]:
         """Return the handlers to wait for; raises `UnknownHandler` or `SelfWait` before anything is decided."""
