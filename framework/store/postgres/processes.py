@@ -67,7 +67,13 @@ class ProcessTables(Asking):
 
     async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
         """Put the commands that are due at *until*, or were before, into the outbox; return when the next is due."""
+        first = await self._next_timer(process)
+        if first is None or first > until:
+            return first  # as mostly: to look is cheaper than to look for what to delete
         await self._fetch(statements.FIRE_TIMERS, process, until, limit)
+        return await self._next_timer(process)
+
+    async def _next_timer(self, process: str) -> datetime | None:
         ((due_at,),) = await self._fetch(statements.NEXT_TIMER, process)
         return due_at if isinstance(due_at, datetime) else None
 
