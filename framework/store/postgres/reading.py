@@ -18,6 +18,9 @@ from framework.store.validation import HIGHEST, check_filter, check_limit, check
 WINDOW: Final = 100_000
 """Positions that one page of a filtered read looks at, at most: a rare type must not make a page slow."""
 
+NEAR: Final = 4
+"""Positions for each event of a page that are gone through, before events are looked up by their types."""
+
 # A row has its columns in the order of the tuple's fields. These run once per event, and in C.
 _record: Callable[[Iterable[Any]], StoredEvent] = partial(cast("Any", tuple).__new__, StoredEvent)
 _without_first: Callable[[Any], Any] = itemgetter(slice(1, None))
@@ -61,7 +64,8 @@ class Reading(Asking):
         after = within(after)
         end = after + max(WINDOW, limit)
         if types is not None:
-            rows = await self._fetch(statements.READ_LOG_OF_TYPES, after, limit, end, list(types), prefix)
+            near = min(after + NEAR * limit, end)
+            rows = await self._fetch(statements.READ_LOG_OF_TYPES, after, limit, end, list(types), prefix, near)
         elif prefix:
             rows = await self._fetch(statements.READ_LOG_OF_STREAMS, after, limit, end, prefix)
         else:

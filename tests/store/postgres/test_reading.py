@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
 import pytest
 
 from framework import PostgresEventStore
 from framework.store import pages
-from framework.store.postgres import reading, streams
+from framework.store.postgres import database, reading, statements, streams
 from framework.store.streams import StreamOrder
 from tests.store.postgres.hands import event, write
 
@@ -59,3 +64,33 @@ async def test_streams_are_listed_alike_however_little_a_statement_looks_at(
 
     assert len(narrow) == 11
     assert narrow == wide
+
+
+@pytest.mark.parametrize("has_statistics", [False, True])
+@pytest.mark.parametrize("type_", ["often", "rare"])
+async def test_a_page_goes_through_little_of_the_log_whatever_the_statistics_say(
+    store: PostgresEventStore, dsn: str, type_: str, has_statistics: bool
+) -> None:
+    for number in range(6):
+        await store.append([write(f"s-{number}", 0, *(event(type_="often") for _ in range(1_000)))])
+    await store.append([write("rare", 0, *(event(type_="rare") for _ in range(6)))])
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": store.namespace, **database.PLANNING})
+    try:
+        if has_statistics:
+            await connection.execute("ANALYZE events")
+        page = f"0, 5, {reading.WINDOW}, ARRAY[{type_!r}], '', {5 * reading.NEAR}"
+        await connection.execute(
+            "PREPARE page (bigint, bigint, bigint, text[], text, bigint) AS " + statements.READ_LOG_OF_TYPES
+        )
+
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE page ({page})"))
+    finally:
+        await connection.close()
+
+    assert max(_rows(plan[0]["Plan"])) <= 5 * reading.NEAR
+
+
+def _rows(node: dict[str, Any]) -> Iterator[float]:
+    yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    for inner in node.get("Plans", ()):
+        yield from _rows(inner)
