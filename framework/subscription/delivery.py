@@ -29,6 +29,9 @@ SAVE_IDLE_EVERY = 10_000
 LONGEST_KEY = 500
 """Characters of a key, so that it fits into an index whatever they are."""
 
+READ_AT_ONCE = 2_000
+"""Events that one who is behind reads at once, as far as they make whole batches."""
+
 
 class SlotSink(Protocol):
     """Takes the events of one slot, and durably remembers the last one it took."""
@@ -136,6 +139,11 @@ def slot_of_key(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode()) % partitions
 
 
+def _page(batch: int) -> int:
+    """Return how many events are read at once that are handled *batch* at a time."""
+    return batch * max(READ_AT_ONCE // batch, 1)
+
+
 class SlotRunner:
     """One slot's way along the log."""
 
@@ -219,7 +227,12 @@ class SlotRunner:
             # Not only when somebody says so: whoever did may have said it to a run that lost its database.
             self._is_asked = True
         feed = self._feed = Feed(
-            self._journal, self._tail, subscription.selection, after=after, page=subscription.batch, may_rest=True
+            self._journal,
+            self._tail,
+            subscription.selection,
+            after=after,
+            page=_page(subscription.batch),
+            may_rest=True,
         )
         self._barrier = None
         if self._is_asked:

@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
+from framework.errors import StorageUnavailable
 from framework.journal import Journal, Page, wanted
 from framework.policies import REST_AFTER
 from framework.selection import Selection
@@ -122,6 +124,10 @@ class Tail:
         """How many follow, or are about to."""
         return len(self._followers) + len(self._joining)
 
+    def read_ahead(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin to do *work* for one who is behind, which handles its own errors, and answer for its task."""
+        self._begin(work)
+
     async def _run(self) -> None:
         """Read while anybody follows; ends in the step in which it finds that nobody does."""
         while self.followers:
@@ -200,6 +206,33 @@ class Tail:
         return list(self._followers)
 
 
+class Ahead:
+    """The page behind the one that is being handled: the database works on it meanwhile."""
+
+    def __init__(self, journal: Journal, selection: Selection, *, after: int, page: int) -> None:
+        self.after = after
+        self._journal = journal
+        self._selection = selection
+        self._page = page
+        self._found: Page | None = None
+        self._is_done = asyncio.Event()
+
+    async def read(self) -> None:
+        """Read it. Should the database be away, whoever takes it reads for himself, and hears of that."""
+        try:
+            with suppress(StorageUnavailable):
+                self._found = await self._journal.read_log(
+                    after=self.after, limit=self._page, selection=self._selection
+                )
+        finally:
+            self._is_done.set()
+
+    async def take(self) -> Page | None:
+        """Return it as soon as it is there; None if it could not be read. Cancellation takes nothing."""
+        await self._is_done.wait()
+        return self._found
+
+
 class Feed:
     """One subscription's way along the log: in pages while it is behind, by the tail when it is near."""
 
@@ -220,6 +253,7 @@ class Feed:
         self._is_ended = False
         self._is_nudged = False
         self._follower: Follower | None = None
+        self._ahead: Ahead | None = None
 
     async def next(self) -> Page | None:
         """Return the next events, or none and how far was looked for them; waits for the log to grow.
@@ -266,9 +300,22 @@ class Feed:
                 self._follower, self._is_near = None, False
                 self.is_at_rest = follower.is_resting and not follower.is_lost
             return page
-        page = await self._journal.read_log(after=self.position, limit=self._page, selection=self._selection)
+        page = await self._read()
         self._is_near = page.looked_to >= page.head
+        if not self._is_near:
+            self._ahead = Ahead(self._journal, self._selection, after=page.looked_to, page=self._page)
+            self._tail.read_ahead(self._ahead.read)
         return page
+
+    async def _read(self) -> Page:
+        """Return the next page, which may be there already."""
+        ahead = self._ahead
+        if ahead is not None and ahead.after == self.position:
+            page = await ahead.take()
+            self._ahead = None
+            if page is not None:
+                return page
+        return await self._journal.read_log(after=self.position, limit=self._page, selection=self._selection)
 
 
 def _union(selections: Sequence[Selection]) -> Selection:
