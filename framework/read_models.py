@@ -15,7 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from framework import read_views
 from framework.connections import LOST, connect, create_pool, quoted, troubled, unavailable
-from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch, TransactionEnded
+from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch, StorageUnavailable, TransactionEnded
 from framework.policies import LEASE
 from framework.projector import Connection, Projector
 from framework.store.subscriptions import Lease, ParkedEvent
@@ -107,7 +107,7 @@ TAKE_OVER = """
 FENCE = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2"
 POSITION = "SELECT min(position) FROM framework_projections.progress WHERE schema_name = $1"
 LOCK = """
-    SELECT fence, pg_current_xact_id()::text
+    SELECT fence, position, pg_current_xact_id()::text
       FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2 FOR UPDATE
 """
 SAVE = """
@@ -154,6 +154,8 @@ class ReadModel:
         self._what = f"the database of projector {self.name!r}"
         self._writers: dict[int, asyncpg.Connection[Any]] = {}
         """For each slot its own, since they write at the same time."""
+        self._positions: dict[int, int] = {}
+        """What each slot that is owned here has come to: whoever goes on from there relies on the rows before it."""
         self._readers: asyncpg.Pool[Any] | None = None
 
     async def open(self, log_id: UUID) -> None:
@@ -195,6 +197,7 @@ class ReadModel:
         with unavailable(self._what, connection), troubled(self._what):
             position: int | None = await connection.fetchval(TAKE_OVER, self.schema, lease.slot, lease.fence)
             if position is not None:
+                self._positions[lease.slot] = position
                 return position
             if await connection.fetchval(FENCE, self.schema, lease.slot) is not None:
                 raise LeaseLost(*lease)
@@ -214,19 +217,26 @@ class ReadModel:
     async def advancing(self, lease: Lease, position: int) -> AsyncGenerator[Connection, None]:
         """Give a connection inside a transaction that ends with the slot moved to *position*.
 
-        Raises `LeaseLost` on entry if there has been a later owner, and `StorageUnavailable` if the connection is lost.
+        Raises `LeaseLost` on entry if there has been a later owner, and `StorageUnavailable` if the connection is lost,
+        or the rows have not come as far as they had: a standby took over without the last commits, or a backup.
         Any error inside undoes everything, unless it was ended inside: that is `TransactionEnded`.
         """
         connection = await self._idle(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
             async with connection.transaction():
                 # Locked first: a later owner waits here for the end of this, or has been here and is found out.
-                fence, begun = await connection.fetchrow(LOCK, self.schema, lease.slot) or (None, None)
+                fence, found, begun = await connection.fetchrow(LOCK, self.schema, lease.slot) or (None, None, None)
                 if fence != lease.fence:
                     raise LeaseLost(*lease)
+                if found != self._positions.get(lease.slot, found):
+                    raise StorageUnavailable(
+                        f"{self._what} has rows up to position {found} where there were rows up to"
+                        f" {self._positions[lease.slot]}: what is there counts"
+                    )
                 yield connection
                 if await connection.fetchval(SAVE, self.schema, lease.slot, position, begun) is None:
                     raise TransactionEnded(self.name)
+            self._positions[lease.slot] = position
 
     async def show(self) -> None:
         """Have the views show this version, if it has come as far as the one before."""
