@@ -83,6 +83,10 @@ APPEND_SPAN: Final = "append"
 REHYDRATE_SPAN: Final = "rehydrate"
 """A state folded from the log; below the first of the commands that wait for it, and linked to the others."""
 
+HANDLE_SPAN: Final = "handle {handler}"
+"""A handler given an event, or those of a `handle_batch`, once; below their batch, and above what it dispatches."""
+PROJECT_SPAN: Final = "project {handler}"
+"""A projector given an event, or those of a `project_batch`, once, within its transaction; below their batch."""
 BATCH_SPAN: Final = "batch {handler}"
 """Events that a slot of a handler, projector or process is given together, with every attempt at those that fail."""
 
@@ -105,14 +109,16 @@ LOG: Final = "framework.log"
 """What the log is called: its schema."""
 AGGREGATE: Final = "framework.aggregate"
 """The name of an aggregate's class."""
+EVENT_TYPE: Final = "framework.event.type"
+"""The name that an event is stored under, where one is handled by itself."""
 STREAM: Final = "framework.stream"
 """Where it happens; several streams, where one append is for several."""
 VERSION: Final = "framework.version"
-"""The version of the stream after it."""
+"""The version of the stream after it, or of the event that is handled."""
 POSITION: Final = "framework.position"
-"""The last position in the log that it led to."""
+"""The last position in the log that it led to, or that is handled."""
 EVENTS: Final = "framework.events"
-"""How many events: those that a command led to, that were appended, that were folded."""
+"""How many events: those that a command led to, that were appended, folded or handled."""
 OUTCOME: Final = "framework.outcome"
 """`accepted`, `refused` or `failed`; `conflict` where the stream was at another version, `repeated` where an append
 brought what was answered before, `cancelled` where nobody waits any more."""
@@ -149,6 +155,8 @@ REHYDRATE_EVENTS: Final = Metric("framework.rehydrate.events", "{event}", "Event
 ACTORS_LIVE: Final = Metric("framework.actors.live", "{actor}", "Aggregates in memory")
 BATCH_DURATION: Final = Metric("framework.batch.duration", "s", "Events given to a slot together, until they are done")
 BATCH_EVENTS: Final = Metric("framework.batch.events", "{event}", "Events given to a slot together")
+HANDLE_DURATION: Final = Metric("framework.handle.duration", "s", "Handlers given events, once")
+PROJECT_DURATION: Final = Metric("framework.project.duration", "s", "Projectors given events, once")
 EVENTS_BEHIND: Final = Metric("framework.lag.events", "{event}", "Events that a slot which runs here has not come to")
 SECONDS_BEHIND: Final = Metric("framework.lag.time", "s", "How long the first of them has been there")
 SLOT_RATE: Final = Metric("framework.slot.rate", "{event}/s", "Events that a slot which runs here handles in a second")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Final
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
 from weakref import ref
 
 from opentelemetry import metrics, trace
@@ -14,7 +14,7 @@ from opentelemetry.metrics import Histogram, Meter, MeterProvider, Observation
 from opentelemetry.trace import Link, Span, Status, StatusCode, TracerProvider
 
 from framework.errors import CommandRejected, ReceiptTaken, WrongExpectedVersion
-from framework.messages import DispatchResult
+from framework.messages import DispatchResult, Recorded
 from framework.middleware import CommandContext, Middleware, Next
 from framework.observe import (
     ACTORS_LIVE,
@@ -37,14 +37,19 @@ from framework.observe import (
     DISPATCH_DURATION,
     DISPATCH_SPAN,
     ERROR_TYPE,
+    EVENT_TYPE,
     EVENTS,
     EVENTS_BEHIND,
+    HANDLE_DURATION,
+    HANDLE_SPAN,
     HANDLER,
     LOG,
     MAILBOX_WAIT,
     OUTCOME,
     PARKED_KEYS,
     POSITION,
+    PROJECT_DURATION,
+    PROJECT_SPAN,
     REFUSAL,
     REHYDRATE_DURATION,
     REHYDRATE_EVENTS,
@@ -109,6 +114,8 @@ class Telemetry(Watch):
         self._actors_live = meter.create_up_down_counter(*ACTORS_LIVE)
         self._batch_duration = _histogram(meter, BATCH_DURATION)
         self._batch_events = _histogram(meter, BATCH_EVENTS)
+        self._handle_duration = _histogram(meter, HANDLE_DURATION)
+        self._project_duration = _histogram(meter, PROJECT_DURATION)
         self._lag: dict[str, Sequence[SlotLag]] = {}
         """By the names of the logs that are open."""
         for metric, value in LAG.items():
@@ -243,6 +250,41 @@ class Telemetry(Watch):
         finally:
             self._batch_duration.record(_now() - began, bearing)
             self._batch_events.record(events, bearing)
+
+    @property
+    def watches_events(self) -> bool:
+        """Whether to be told of every event that is handled: yes."""
+        return True
+
+    def handling(self, handler: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[None]:
+        """Make a span that the dispatches of the handler are below, and measure how long it takes."""
+        return self._given(HANDLE_SPAN, self._handle_duration, handler, events)
+
+    def projecting(self, projector: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[None]:
+        """Make a span, and measure how long it takes."""
+        return self._given(PROJECT_SPAN, self._project_duration, projector, events)
+
+    @contextmanager
+    def _given(
+        self, span: str, duration: Histogram, handler: str, events: Sequence[Recorded[Any]]
+    ) -> Generator[None, None, None]:
+        began = _now()
+        bearing = {HANDLER: handler}
+        ending: Attributes = {OUTCOME: "cancelled"}
+        last = events[-1]
+        attributes: dict[str, str | int | Sequence[str]] = {**bearing, EVENTS: len(events), POSITION: last.position}
+        if len(events) == 1:
+            attributes |= {STREAM: last.stream, VERSION: last.version, EVENT_TYPE: last.type}
+            attributes |= {CORRELATION_ID: str(last.correlation_id), CAUSATION_ID: str(last.causation_id)}
+        try:
+            with self._span(span.format(handler=handler), attributes):
+                yield
+            ending = _ending(None)
+        except Exception as error:
+            ending = _ending(error)
+            raise
+        finally:
+            duration.record(_now() - began, {**bearing, **ending})
 
     def conflicted(self, aggregate: type) -> None:
         """Count the conflict."""

@@ -282,13 +282,17 @@ class Engine:
 
         for name, handler in wiring.handlers.items():
             events = message_types(type(handler), EventHandler, 0)
-            add(name, handler, HandlerSink(handler, wiring.journal, self._policy(name, handler.on_error)), events)
+            watching = partial(wiring.watch.handling, name) if wiring.watch.watches_events else None
+            sink = HandlerSink(handler, wiring.journal, self._policy(name, handler.on_error), watching)
+            add(name, handler, sink, events)
         for projector in wiring.projectors:
             if self.models is not None:
                 model = self.models[type(projector)]
                 events = message_types(type(projector), Projector, 0)
-                sink = ProjectorSink(model, wiring.journal, self._policy(model.name, projector.on_error))
-                add(model.name, projector, sink, events, model.subscription)
+                policy = self._policy(model.name, projector.on_error)
+                watching = partial(wiring.watch.projecting, model.subscription) if wiring.watch.watches_events else None
+                rows = ProjectorSink(model, wiring.journal, policy, watching)
+                add(model.name, projector, rows, events, model.subscription)
         for process, process_sink in self._processes:
             add(process.name, process, process_sink, process.events)
         return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from framework.messages import Recorded
 from framework.middleware import CommandContext, Middleware
 from framework.store.batches import SentBatch
 from framework.store.subscriptions import SlotLag
@@ -54,6 +55,21 @@ class Watch:
     def delivering(self, handler: str, slot: int, events: int) -> AbstractContextManager[object]:
         """Watch so many events be brought to a slot of *handler*, with all attempts. What ends it leaves the block."""
         del handler, slot, events
+        return _UNWATCHED
+
+    @property
+    def watches_events(self) -> bool:
+        """Whether `handling` and `projecting` are to be called at all: it is done for every event that is handled."""
+        return False
+
+    def handling(self, handler: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[object]:
+        """Watch *handler* be given *events*, once: one event, or those of a `handle_batch`. Errors leave the block."""
+        del handler, events
+        return _UNWATCHED
+
+    def projecting(self, projector: str, events: Sequence[Recorded[Any]]) -> AbstractContextManager[object]:
+        """Watch *projector* be given *events*, as `handling` does: one event, or those of a `project_batch`."""
+        del projector, events
         return _UNWATCHED
 
     def deciding(

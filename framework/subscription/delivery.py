@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -33,6 +34,10 @@ READ_AT_ONCE = 2_000
 """Events that one who is behind reads at once, as far as they make whole batches."""
 
 
+Moved = Callable[[int, bool], None]
+"""Is told the position that a slot has durably come to, and whether events are parked in it."""
+
+
 class SlotSink(Protocol):
     """Takes the events of one slot, and durably remembers the last one it took."""
 
@@ -58,8 +63,11 @@ class SlotSink(Protocol):
 class Sink(Protocol):
     """Something that takes events, a slot at a time."""
 
-    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SlotSink:
-        """Begin as the owner of a slot, which is run by *terms*; raises `LeaseLost`."""
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms, moved: Moved) -> SlotSink:
+        """Begin as the owner of a slot, which is run by *terms*, and tell *moved* how far it comes meanwhile.
+
+        Raises `LeaseLost`.
+        """
         ...
 
 
@@ -220,7 +228,8 @@ class SlotRunner:
         if sink is None or terms is None or after is None:
             # Under its fence, which grows with every change: what they say is good for as long as the slot is ours.
             terms = self._terms = await self._journal.store.subscriptions.terms(self._hold.lease)
-            sink = self._sink = await subscription.sink.take_over(self._hold, subscription, terms)
+            moved = partial(self._progressed, slot)
+            sink = self._sink = await subscription.sink.take_over(self._hold, subscription, terms, moved)
             after = self._saved = self._looked_to = sink.position
             self._progressed(slot, after, bool(sink.parked_keys))
             self._changed()

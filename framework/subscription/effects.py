@@ -6,15 +6,15 @@ import asyncio
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from framework.errors import InvalidContract, LeaseLost, StorageUnavailable
 from framework.handler import EventHandler
 from framework.journal import Item, Journal, pieces
 from framework.messages import Recorded
 from framework.store.subscriptions import ParkedEvent, Subscriptions, Terms
-from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Policy, handling
+from framework.subscription.delivery import Moved, Subscription
+from framework.subscription.failure import Policy, Watching, handling
 from framework.subscription.slots import Hold
 from framework.subscription.steps import Fault, SteppingSlot
 
@@ -25,25 +25,36 @@ SAVE_AFTER_SECONDS = 0.1
 class HandlerSink:
     """Delivers to an `EventHandler`."""
 
-    def __init__(self, handler: EventHandler[Any], journal: Journal, policy: Policy) -> None:
+    def __init__(
+        self, handler: EventHandler[Any], journal: Journal, policy: Policy, watching: Watching | None = None
+    ) -> None:
         self._handler = handler
         self._journal = journal
         self._policy = policy
+        self._watching = watching
 
-    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SteppingSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms, moved: Moved) -> SteppingSlot:
         """Begin where the owner before has come to."""
         subscriptions = self._journal.store.subscriptions
         parked = await subscriptions.parked([subscription.name])
         kind = InBatches if self._handler.is_batched else OneByOne
-        ground = kind(self._handler, self._policy.name, subscriptions, hold, terms)
-        return SteppingSlot(ground, subscription, self._journal, self._policy, hold, parked)
+        ground = kind(self._handler, self._policy.name, subscriptions, hold, terms, self._watching)
+        return SteppingSlot(ground, subscription, self._journal, self._policy, hold, parked, moved)
 
 
 class _Effects(ABC):
     """What is outside of the database, and how far a slot has come with it."""
 
+    is_one_by_one: ClassVar[bool]
+
     def __init__(
-        self, handler: EventHandler[Any], name: str, subscriptions: Subscriptions, hold: Hold, terms: Terms
+        self,
+        handler: EventHandler[Any],
+        name: str,
+        subscriptions: Subscriptions,
+        hold: Hold,
+        terms: Terms,
+        watching: Watching | None,
     ) -> None:
         self.position = terms.position
         self._replayed_to = terms.replayed_to
@@ -51,6 +62,7 @@ class _Effects(ABC):
         self._name = name
         self._subscriptions = subscriptions
         self._hold = hold
+        self._watching = watching
 
     @abstractmethod
     async def take(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
@@ -63,6 +75,9 @@ class _Effects(ABC):
     async def parked(self) -> Sequence[ParkedEvent]:
         """Return what the subscription has set aside."""
         return await self._subscriptions.parked([self._hold.lease.name])
+
+    async def trail(self) -> None:  # noqa: B027 - what others see from afar is what was moved
+        """Do nothing."""
 
     def _marked(self, event: Recorded[Any]) -> Recorded[Any]:
         """Return *event* as the handler is given it."""
@@ -81,15 +96,25 @@ class _Effects(ABC):
 class OneByOne(_Effects):
     """Has each event handled by itself, and saves progress a little at a time, so that a crash repeats few effects."""
 
+    is_one_by_one = True
+
     async def take(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
         """Have *items* handled, set *parked* aside, and move to *position*; see `Ground`."""
         done = self.position
+        hold = self._hold
         clock = asyncio.get_running_loop().time
         save_at = clock() + SAVE_AFTER_SECONDS
         try:
             for item in items:
-                if item is not items[0]:
-                    self._hold.check_wanted()
+                now = clock()
+                if now >= save_at:
+                    await self._save(done, parked)
+                    parked = [event for event in parked if event.position > done]
+                    now = clock()
+                    save_at = now + SAVE_AFTER_SECONDS
+                if hold.given_up.is_set() and item is not items[0]:
+                    raise LeaseLost(*hold.lease)
+                hold.check_at(now)
                 try:
                     await self._handle(item)
                 except (LeaseLost, StorageUnavailable):
@@ -97,10 +122,6 @@ class OneByOne(_Effects):
                 except Exception as error:  # noqa: BLE001 - whatever it is, the handler's policy judges it
                     return Fault(error, item)
                 done = item.position
-                if clock() >= save_at:
-                    await self._save(done, parked)
-                    parked = [event for event in parked if event.position > done]
-                    save_at = clock() + SAVE_AFTER_SECONDS
             done = position
         finally:
             # Also after a failure, or when the slot is to be let go: what is done need not come again.
@@ -111,18 +132,21 @@ class OneByOne(_Effects):
     async def release(self, position: int, item: Item | None) -> None:
         """Have *item*, which was parked at *position*, handled, None for nothing, and park it no longer."""
         if item is not None:
+            self._hold.check()
             await self._handle(item)
         await self._subscriptions.unpark(self._hold.lease, position)
 
     async def _handle(self, item: Item) -> None:
-        self._hold.check()
-        for event in map(self._marked, pieces([item])):
-            with handling(self._name, event):
-                await self._handler.handle(event)
+        # Nearly all are one event, and this is done for every one of them.
+        for event in (item,) if isinstance(item, Recorded) else pieces([item]):
+            with handling(self._name, (event,), self._watching):
+                await self._handler.handle(self._marked(event))
 
 
 class InBatches(_Effects):
     """Has many events handled at once, and saves progress after each time."""
+
+    is_one_by_one = False
 
     async def take(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
         """Have *items* handled, set *parked* aside, and move to *position*; see `Ground`."""
@@ -147,7 +171,7 @@ class InBatches(_Effects):
         """Have *items* handled, and return how many of them were, from the first: those that were handled whole."""
         self._hold.check()
         events = [self._marked(event) for event in pieces(items)]
-        with handling(self._name, events[-1]):
+        with handling(self._name, events, self._watching):
             done = await self._handler.handle_batch(events)
         if done is None:
             return len(items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ from framework.reactions import Halt, Park, Reaction, Retry, Skip
 from framework.subscription.slots import Hold
 
 OnError = Callable[[Recorded[Any], Exception, int], Reaction]
+
+Watching = Callable[[Sequence[Recorded[Any]]], AbstractContextManager[object]]
+"""Watches a user's own code be given events."""
 
 
 class Halted(Exception):
@@ -117,12 +120,17 @@ async def _failing(work: Callable[[], Awaitable[None]]) -> Exception | None:
     return None
 
 
-def handling(name: str, event: Recorded[Any]) -> AbstractContextManager[None]:
-    """Make *event* the cause of all that happens in the block, on behalf of the handler *name*."""
+def handling(
+    name: str, events: Sequence[Recorded[Any]], watching: Watching | None = None
+) -> AbstractContextManager[None]:
+    """Make the last of *events* the cause of all that happens in the block, on behalf of the handler *name*."""
+    event = events[-1]
     outer = current_cause.get()
     handlers = (name,) if outer is None else (*outer.handlers, name)
-    block = _Caused(Cause(event.correlation_id, event.event_id, handlers))
-    return _logged(name, event, block) if log.is_heard else block
+    block: AbstractContextManager[None] = _Caused(Cause(event.correlation_id, event.event_id, handlers))
+    if log.is_heard:
+        block = _logged(name, event, block)
+    return block if watching is None else _watched(watching(events), block)
 
 
 class _Caused:
@@ -149,4 +157,12 @@ def _logged(name: str, event: Recorded[Any], block: AbstractContextManager[None]
             version=event.version,
             position=event.position,
         )
+        yield
+
+
+@contextmanager
+def _watched(
+    watched: AbstractContextManager[object], block: AbstractContextManager[None]
+) -> Generator[None, None, None]:
+    with watched, block:
         yield

@@ -13,8 +13,8 @@ from framework.projector import Connection
 from framework.read_models import ReadModel
 from framework.selection import Selection
 from framework.store.subscriptions import ParkedEvent, Terms
-from framework.subscription.delivery import Subscription
-from framework.subscription.failure import Halted, Policy, handling
+from framework.subscription.delivery import Moved, Subscription
+from framework.subscription.failure import Halted, Policy, Watching, handling
 from framework.subscription.slots import Hold
 from framework.subscription.steps import Fault, SteppingSlot
 
@@ -22,25 +22,38 @@ from framework.subscription.steps import Fault, SteppingSlot
 class ProjectorSink:
     """Delivers to a `Projector`."""
 
-    def __init__(self, model: ReadModel, journal: Journal, policy: Policy) -> None:
+    def __init__(self, model: ReadModel, journal: Journal, policy: Policy, watching: Watching | None = None) -> None:
         self._model = model
         self._journal = journal
         self._policy = policy
+        self._watching = watching
 
-    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> SteppingSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms, moved: Moved) -> SteppingSlot:
         """Begin where the rows are those of the log."""
-        del terms  # how far the rows have come, their own database knows
+        # How far the rows have come, their own database knows.
         position = await self._model.take_over(hold.lease)
-        ground = Rows(self._model, self._journal, subscription.selection, self._policy, hold, position)
+        ground = Rows(self._model, self._journal, subscription.selection, self._policy, hold, position, self._watching)
         await ground.tell_what_is_owed()
-        return SteppingSlot(ground, subscription, self._journal, self._policy, hold, await self._model.parked())
+        if terms.position < position:
+            await ground.trail()  # whoever committed the rows did not come to it
+        parked = await self._model.parked()
+        return SteppingSlot(ground, subscription, self._journal, self._policy, hold, parked, moved)
 
 
 class Rows:
     """The rows of one slot of a projector, and how far it has come with them."""
 
+    is_one_by_one = False
+
     def __init__(
-        self, model: ReadModel, journal: Journal, selection: Selection, policy: Policy, hold: Hold, position: int
+        self,
+        model: ReadModel,
+        journal: Journal,
+        selection: Selection,
+        policy: Policy,
+        hold: Hold,
+        position: int,
+        watching: Watching | None,
     ) -> None:
         self.position = position
         self._model = model
@@ -48,6 +61,7 @@ class Rows:
         self._selection = selection
         self._policy = policy
         self._hold = hold
+        self._watching = watching
 
     async def take(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
         """Project *items*, set *parked* aside, and move to *position*, all in one transaction; see `Ground`."""
@@ -71,8 +85,6 @@ class Rows:
         if before < self._model.replayed_to <= position:
             await self._model.show()
         await self._tell(items)
-        # What others look at from afar: it may trail what the rows' own database says, and never leads.
-        await self._journal.store.subscriptions.advance(self._hold.lease, position)
         return None
 
     async def release(self, position: int, item: Item | None) -> None:
@@ -91,6 +103,10 @@ class Rows:
     async def parked(self) -> Sequence[ParkedEvent]:
         """Return what the projector has set aside."""
         return await self._model.parked()
+
+    async def trail(self) -> None:
+        """Have those who look from afar see how far the rows are: they may see less than is there, and never more."""
+        await self._journal.store.subscriptions.advance(self._hold.lease, self.position)
 
     async def tell_what_is_owed(self) -> None:
         """Tell the projector of the events whose rows were committed by somebody who did not come to tell it."""
@@ -114,7 +130,7 @@ class Rows:
         while events:
             self._hold.check()
             try:
-                with handling(self._policy.name, events[-1]):
+                with handling(self._policy.name, events):
                     await self._model.projector.committed(events)
             except (LeaseLost, StorageUnavailable):
                 raise
@@ -137,7 +153,7 @@ class Rows:
         self._hold.check()
         events = [self._marked(event) for event in pieces(items)]
         projector = self._model.projector
-        with handling(self._policy.name, events[-1]):
+        with handling(self._policy.name, events, self._watching):
             if projector.is_batched:
                 await projector.project_batch(events, db)
             else:

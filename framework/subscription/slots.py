@@ -50,6 +50,11 @@ class Hold:
         if not self.is_ours:
             raise LeaseLost(*self.lease)
 
+    def check_at(self, now: float) -> None:
+        """Do as `check` does, for who knows what the time is by the loop's clock."""
+        if self.is_lost or now >= self.life.until:
+            raise LeaseLost(*self.lease)
+
     def check_wanted(self) -> None:
         """Raise `LeaseLost` if the slot is to be let go: what is left to do is for whoever takes it next."""
         if self.given_up.is_set():

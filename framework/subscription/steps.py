@@ -18,7 +18,7 @@ from framework.journal import Item, Journal
 from framework.reactions import Halt, Park
 from framework.store.subscriptions import DISCARD, ParkedEvent
 from framework.subscription.aside import Aside, asked_for
-from framework.subscription.delivery import Subscription
+from framework.subscription.delivery import Moved, Subscription
 from framework.subscription.failure import Failure, Halted, Policy
 from framework.subscription.slots import Hold
 
@@ -34,6 +34,11 @@ class Fault:
 
 class Ground(Protocol):
     """Where the events of a slot take effect, and where its place and what is parked are kept."""
+
+    @property
+    def is_one_by_one(self) -> bool:
+        """Whether it takes each event by itself, however many it is given: then there are no batches to be made."""
+        ...
 
     @property
     def position(self) -> int:
@@ -56,6 +61,10 @@ class Ground(Protocol):
         """Return what the subscription has set aside, in the order of the log."""
         ...
 
+    async def trail(self) -> None:
+        """Have those who look from afar see how far the slot has come; raises as `take` does."""
+        ...
+
 
 class SteppingSlot:
     """One slot of a handler or a projector."""
@@ -68,13 +77,19 @@ class SteppingSlot:
         policy: Policy,
         hold: Hold,
         parked: Iterable[ParkedEvent],
+        moved: Moved,
     ) -> None:
-        """Begin where *ground* is; *parked* is what the whole subscription has set aside."""
+        """Begin where *ground* is; *parked* is what the whole subscription has set aside.
+
+        *moved* is told as soon as what was taken is durable: who waits for it goes on meanwhile.
+        """
         self._ground = ground
         self._subscription = subscription
         self._journal = journal
         self._policy = policy
         self._hold = hold
+        self._moved = moved
+        self._at_once = None if ground.is_one_by_one else subscription.batch
         self._aside = Aside(subscription.name, filter(self._is_mine, parked))
 
     @property
@@ -100,7 +115,7 @@ class SteppingSlot:
                 at_fault, suspects = None, 0
             else:
                 if known is None:
-                    step = rest[: max(suspects // 2, 1) if suspects else self._subscription.batch]
+                    step = rest[: max(suspects // 2, 1) if suspects else self._at_once]
                 else:
                     step = [item for item in rest if item.position < known.position]
                 fault = await self._take(step, position if len(step) == len(rest) else step[-1].position)
@@ -123,12 +138,9 @@ class SteppingSlot:
 
     async def _take(self, step: Sequence[Item], position: int) -> Fault | None:
         """Take *step*, with what is held back parked; of a fault the event is known if it was the only one."""
-        held_back = [self._row(item) for item in step if self._holds_back(item)]
+        held_back = [] if self._aside.is_empty else [self._row(item) for item in step if self._holds_back(item)]
         free = [item for item in step if not self._holds_back(item)] if held_back else step
-        failed = await self._ground.take(free, position, held_back)
-        for row in held_back:
-            if row.position <= self.position:
-                self._aside.remember(row)
+        failed = await self._move(free, position, held_back)
         if failed is None or failed.item is not None:
             return failed
         if not free:
@@ -149,15 +161,26 @@ class SteppingSlot:
                 await self._pass(item.position)
 
     async def _alone(self, items: Sequence[Item]) -> None:
-        if failed := await self._ground.take(items, items[-1].position, ()):
+        if failed := await self._move(items, items[-1].position, ()):
             raise failed.error
 
     async def _pass(self, position: int, *parked: ParkedEvent) -> None:
         """Move to *position* with nothing done but that events are *parked*."""
-        if failed := await self._ground.take((), position, parked):
+        if failed := await self._move((), position, parked):
             raise failed.error
+
+    async def _move(self, items: Sequence[Item], position: int, parked: Sequence[ParkedEvent]) -> Fault | None:
+        """Have *items* take effect, set *parked* aside, and move to *position*, as `Ground.take`, and tell of it."""
+        before = self.position
+        failed = await self._ground.take(items, position, parked)
         for row in parked:
-            self._aside.remember(row)
+            if row.position <= self.position:
+                self._aside.remember(row)
+        if self.position > before:
+            # After what is set aside is remembered: who waits is told that, too.
+            self._moved(self.position, not self._aside.is_empty)
+            await self._ground.trail()
+        return failed
 
     async def _release(self, events: Sequence[ParkedEvent]) -> None:
         """Go through the parked *events* of one key as far as was asked, and on through those that never failed."""

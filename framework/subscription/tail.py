@@ -210,7 +210,7 @@ class Ahead:
     """The page behind the one that is being handled: the database works on it meanwhile."""
 
     def __init__(self, journal: Journal, selection: Selection, *, after: int, page: int) -> None:
-        self.after = after
+        self._after = after
         self._journal = journal
         self._selection = selection
         self._page = page
@@ -222,7 +222,7 @@ class Ahead:
         try:
             with suppress(StorageUnavailable):
                 self._found = await self._journal.read_log(
-                    after=self.after, limit=self._page, selection=self._selection
+                    after=self._after, limit=self._page, selection=self._selection
                 )
         finally:
             self._is_done.set()
@@ -310,7 +310,7 @@ class Feed:
     async def _read(self) -> Page:
         """Return the next page, which may be there already."""
         ahead = self._ahead
-        if ahead is not None and ahead.after == self.position:
+        if ahead is not None:
             page = await ahead.take()
             self._ahead = None
             if page is not None:

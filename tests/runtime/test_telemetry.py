@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +17,27 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from framework import Application, CommandContext, DispatchResult, MemoryEventStore, Next, PostgresEventStore
+from framework import (
+    Application,
+    Backoff,
+    CommandContext,
+    Connection,
+    Consistency,
+    DispatchResult,
+    EventHandler,
+    MemoryEventStore,
+    Next,
+    PostgresEventStore,
+    Projector,
+    Recorded,
+)
 from framework.errors import WrongExpectedVersion
+from framework.handler import Dispatch
+from framework.policies import Defaults
 from framework.runtime.watch import UNWATCHED
 from framework.telemetry import Telemetry
-from tests.runtime.till import GatedStore, NotEnough, PutIn, Shake, TakeOut, Till, application, tills
+from tests.runtime.till import GatedStore, Moved, NotEnough, PutIn, Shake, TakeOut, Till, application, tills
+from tests.sample_bank.databases import fresh_schema
 
 
 class Told:
@@ -350,6 +367,120 @@ async def test_a_store_without_batches_tells_of_none(told: Told) -> None:
         await app.dispatch(PutIn("a", 1))
 
     assert told.points("framework.commit.appends") == []
+
+
+# Handlers and projectors -------------------------------------------------------------------------------
+
+
+class Doubler(EventHandler[Moved]):
+    """Puts in as much again, once; fails at thirteen, once."""
+
+    def __init__(self) -> None:
+        self.has_failed = False
+
+    async def on_start(self, dispatch: Dispatch) -> None:
+        self.dispatch = dispatch
+
+    async def handle(self, event: Recorded[Moved]) -> None:
+        if event.data.amount == 13 and not self.has_failed:
+            self.has_failed = True
+            raise OSError("paper jam")
+        if event.stream == "till-a":
+            await self.dispatch(PutIn("b", event.data.amount))
+
+
+class Adder(EventHandler[Moved]):
+    """Adds up batches."""
+
+    async def handle_batch(self, events: Sequence[Recorded[Moved]]) -> None:
+        assert events
+
+
+class Amounts(Projector[Moved]):
+    """Every amount there was."""
+
+    schema = "CREATE TABLE amounts (amount bigint NOT NULL)"
+
+    async def project(self, event: Recorded[Moved], db: Connection) -> None:
+        await db.execute("INSERT INTO amounts VALUES ($1)", event.data.amount)
+
+
+async def test_a_handled_event_has_a_span_below_its_batch_and_above_what_the_handler_dispatches(told: Told) -> None:
+    app = Application(store=MemoryEventStore(), router=tills(), handlers=[Doubler()], telemetry=told.telemetry)
+    async with app:
+        result = await app.dispatch(PutIn("a", 1))
+        await app.wait_for(result.position, [Doubler])
+        await app.wait_for(result.position + 1, [Doubler])
+
+    first, second = told.spans("handle")
+    (batch, *_) = told.spans("batch")
+    (dispatch,) = [span for span in told.spans("dispatch") if attributes(span)["framework.stream"] == "till-b"]
+    assert (first.name, second.name, batch.name) == ("handle Doubler", "handle Doubler", "batch Doubler")
+    assert attributes(first) == {
+        "framework.handler": "Doubler",
+        "framework.events": 1,
+        "framework.event.type": "Moved",
+        "framework.stream": "till-a",
+        "framework.version": 1,
+        "framework.position": 1,
+        "framework.correlation_id": str(result.correlation_id),
+        "framework.causation_id": str(result.command_id),
+        "framework.outcome": "accepted",
+    }
+    assert first.parent == batch.context
+    assert dispatch.parent == first.context
+
+
+async def test_each_attempt_at_an_event_is_watched_and_measured(told: Told) -> None:
+    defaults = Defaults(handler_retry=Backoff(first=timedelta(milliseconds=1)))
+    app = Application(
+        store=MemoryEventStore(), router=tills(), handlers=[Doubler()], telemetry=told.telemetry, defaults=defaults
+    )
+    async with app:
+        result = await app.dispatch(PutIn("z", 13))
+        await app.wait_for(result.position, [Doubler])
+
+    failed, accepted = told.spans("handle")
+    counts = {point.attributes["framework.outcome"]: point.count for point in told.points("framework.handle.duration")}
+    assert (failed.status.is_ok, attributes(failed)["error.type"]) == (False, "OSError")
+    assert attributes(accepted)["framework.outcome"] == "accepted"
+    assert counts == {"failed": 1, "accepted": 1}
+
+
+async def test_a_batch_that_is_handled_at_once_is_one_span(told: Told) -> None:
+    store = MemoryEventStore()
+    async with Application(store=store, router=tills()) as app:
+        await app.dispatch(PutIn("a", 1))
+        await app.dispatch(PutIn("a", 1))
+        result = await app.dispatch(PutIn("a", 1))
+        async with Application(store=store, router=tills(), handlers=[Adder()], telemetry=told.telemetry) as reader:
+            await reader.wait_for(result.position, [Adder])
+
+    assert attributes(told.one("handle Adder")) == {
+        "framework.handler": "Adder",
+        "framework.events": 3,
+        "framework.position": 3,
+        "framework.outcome": "accepted",
+    }
+
+
+async def test_a_projected_event_has_a_span_and_is_measured(told: Told, dsn: str) -> None:
+    async with fresh_schema(dsn) as schema:
+        store = PostgresEventStore(dsn, schema=schema)
+        async with Application(store=store, router=tills(), projectors=[Amounts()], telemetry=told.telemetry) as app:
+            await app.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
+
+    span = told.one("project")
+    (batch, *_) = told.spans("batch")
+    (point,) = told.points("framework.project.duration")
+    assert span.name == "project Amounts v1"
+    assert attributes(span)["framework.position"] == 1
+    assert span.parent == batch.context
+    assert (point.count, point.attributes["framework.handler"]) == (1, "Amounts v1")
+
+
+def test_where_nobody_watches_no_event_is_told_of() -> None:
+    assert not UNWATCHED.watches_events
 
 
 async def test_durations_fall_into_buckets_of_less_than_a_millisecond(told: Told) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -146,7 +147,8 @@ async def deliver(
     policy = Policy("Contents", projector.on_error, AT_ONCE, after_retries)
     sink = ProjectorSink(model, Journal(store, Codec(), EventTypes([Moved])), policy)
     subscription = Subscription("Contents v1", Selection(), 1, None, sink)
-    slot = await sink.take_over(Hold(lease, Life()), subscription, await subscriptions.terms(lease))
+    terms = await subscriptions.terms(lease)
+    slot = await sink.take_over(Hold(lease, Life()), subscription, terms, lambda _position, _parks: None)
     try:
         await slot.deliver(events, position=position)
     finally:
@@ -170,6 +172,81 @@ async def test_rows_and_position_are_committed_together(model: ReadModel) -> Non
         assert await projected(model) == (0, [])
 
     assert await projected(model) == (7, [3])
+
+
+async def test_an_owner_does_not_go_on_above_rows_that_are_not_there_any_more(
+    model: ReadModel, sql: asyncpg.Connection[Any]
+) -> None:
+    async with model.advancing(FIRST, 1) as db:
+        await model.projector.project(moved(1), db)
+    # As where a standby took over that had not heard of it.
+    await sql.execute(f"DELETE FROM {quoted(model.schema)}.projected")
+    await sql.execute("UPDATE framework_projections.progress SET position = 0 WHERE schema_name = $1", model.schema)
+
+    with suppress(StorageUnavailable):
+        async with model.advancing(FIRST, 2) as db:
+            await model.projector.project(moved(2), db)
+
+    assert await projected(model) == (0, [])
+    assert await model.take_over(FIRST) == 0
+    async with model.advancing(FIRST, 2) as db:
+        await model.projector.project(moved(1), db)
+        await model.projector.project(moved(2), db)
+    assert await projected(model) == (2, [1, 2])
+
+
+async def test_who_waits_for_rows_goes_on_before_others_can_see_from_afar_how_far_they_are(
+    dsn: str, store: MemoryEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Application(store=store, router=tills(), projectors=[Contents()], read_models=dsn)
+    async with app:
+        await app.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
+        told, may_tell = asyncio.Event(), asyncio.Event()
+        advance = store.subscriptions.advance
+
+        async def slowly(lease: Lease, position: int) -> None:
+            told.set()
+            await may_tell.wait()
+            await advance(lease, position)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(store.subscriptions, "advance", slowly)
+            result = await app.dispatch(PutIn("a", 2), consistency=Consistency.STRONG)
+            rows = await app.query(Contents, "SELECT amount FROM contents")
+            await told.wait()
+            (behind,) = await store.subscriptions.slots()
+        may_tell.set()
+
+        async def is_seen() -> None:
+            (state,) = await store.subscriptions.slots()
+            assert state.position == 2
+
+        await eventually(is_seen)
+
+    assert (result.waited, [row["amount"] for row in rows]) == ({"Contents": "handled"}, [3])
+    assert behind.position == 1
+
+
+async def test_a_new_owner_has_seen_from_afar_what_one_before_committed_and_did_not_tell(
+    dsn: str, store: MemoryEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        raise StorageUnavailable("it was killed here")
+
+    async with Application(store=store, router=tills(), projectors=[Contents()], read_models=dsn) as app:
+        with monkeypatch.context() as killed:
+            killed.setattr(store.subscriptions, "advance", never)
+            await app.dispatch(PutIn("a", 1), consistency=Consistency.STRONG)
+        (before,) = await store.subscriptions.slots()
+    async with Application(store=store, router=tills(), projectors=[Contents()], read_models=dsn):
+
+        async def is_seen() -> None:
+            (state,) = await store.subscriptions.slots()
+            assert state.position == 1
+
+        await eventually(is_seen)
+
+    assert before.position == 0
 
 
 async def test_an_error_inside_undoes_both(model: ReadModel) -> None:

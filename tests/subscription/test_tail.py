@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from framework.codec import Codec
+from framework.errors import StorageUnavailable
 from framework.evolution import EventTypes
 from framework.journal import Journal, Unreadable
 from framework.selection import Selection
@@ -106,6 +107,57 @@ async def test_all_is_given_in_order_from_behind_and_on(store: WatchedStore, fee
     live = await take(one, 28)
 
     assert (behind, live) == (list(range(1, 26)), [26, 27, 28])
+
+
+async def test_who_is_behind_has_the_next_page_read_meanwhile_and_no_more(
+    store: WatchedStore, feed: Callable[..., Feed]
+) -> None:
+    await store.add(45)
+    one = feed()
+
+    first = await one.next()
+    await quiet()
+
+    assert first is not None
+    assert store.reads == 2
+    assert await take(one, 45) == list(range(11, 46))
+    assert store.reads == 5
+
+
+async def test_a_page_that_was_read_meanwhile_in_vain_is_read_again(
+    store: WatchedStore, feed: Callable[..., Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.add(25)
+    one = feed()
+    with monkeypatch.context() as away:
+
+        async def fail(**_: object) -> LogPage:
+            away.undo()
+            raise StorageUnavailable("the database is away")
+
+        first = await one.next()
+        away.setattr(store, "read_log", fail)
+        await quiet()
+
+    assert first is not None
+    assert await take(one, 25) == list(range(11, 26))
+
+
+async def test_who_is_cancelled_while_he_waits_for_the_next_page_gets_it_later(
+    store: WatchedStore, feed: Callable[..., Feed]
+) -> None:
+    await store.add(25)
+    one = feed()
+    assert await one.next() is not None
+    store.gate.clear()
+
+    waiting = asyncio.ensure_future(one.next())
+    await quiet()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    store.gate.set()
+
+    assert await take(one, 25) == list(range(11, 26))
 
 
 async def test_those_near_the_head_share_one_reading(store: WatchedStore, feed: Callable[..., Feed]) -> None:

@@ -26,7 +26,7 @@ from framework.selection import Selection
 from framework.store.protocol import InstanceRow, ProcessChange
 from framework.store.subscriptions import DISCARD, ParkedEvent, Terms
 from framework.subscription.aside import Aside, asked_for
-from framework.subscription.delivery import Subscription
+from framework.subscription.delivery import Moved, Subscription
 from framework.subscription.failure import Failure, Halted, Policy
 from framework.subscription.slots import Hold
 
@@ -55,8 +55,9 @@ class ProcessSink:
         self._policy = policy
         self._clock = clock
 
-    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms) -> ProcessSlot:
+    async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms, moved: Moved) -> ProcessSlot:
         """Begin where the owner before has come to."""
+        del moved
         parked = await self._journal.store.subscriptions.parked([subscription.name])
         slot = hold.lease.slot
         aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])

@@ -73,7 +73,7 @@ class Step:
         state, version = (process.initial, 0) if before.state is None else (before.state, before.version)
         clock = asyncio.get_running_loop().time
         began = clock()
-        with handling(process.name, event):
+        with handling(process.name, (event,)):
             yielded = list(state.handle(event.data))
             state = state.apply(event.data)
         if (took_s := clock() - began) > process.step_timeout_s:
