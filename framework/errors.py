@@ -299,11 +299,15 @@ class OutcomeUnknown(DispatchError):
 
     Dispatched again under the *command_id* that its caller gave, the command is answered as it was, or decided if it
     never was. Without such an id there is nothing to ask by: *command_id* is None, and the stream has to be looked at.
+    For a *deletion* it is the same, which is answered alike when it is repeated.
     """
 
-    def __init__(self, stream: str, command_id: UUID | None) -> None:
+    def __init__(self, stream: str, command_id: UUID | None, *, deletion: bool = False) -> None:
         self.stream = stream
         self.command_id = command_id
+        if deletion:
+            super().__init__(f"{stream} may or may not be deleted: delete it again to learn the outcome")
+            return
         asking = (
             f"dispatch again with command_id={command_id} to learn the outcome"
             if command_id

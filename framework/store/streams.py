@@ -81,8 +81,8 @@ class Streams(Protocol):
         From then on it can be neither read nor written; its events stay in the log, its snapshots are gone. An append
         at the same time is recorded before, or refused. To delete it again changes nothing, and answers alike.
 
-        Raises `WrongExpectedVersion` where the stream is not at *expected*, or has no events. Where
-        `StorageUnavailable` is raised it may be deleted or not.
+        Raises `WrongExpectedVersion` where the stream is not at *expected*, or has no events; and `OutcomeUnknown`
+        where the answer was lost: it may be deleted or not, and tells when it is deleted again.
         """
         ...
 

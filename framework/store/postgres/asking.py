@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 
@@ -12,3 +13,7 @@ class Asking(ABC):
     @abstractmethod
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
         """Return the rows of *statement*; raises `StorageUnavailable`."""
+
+    @abstractmethod
+    def _session(self) -> AbstractAsyncContextManager[Any]:
+        """Lend a connection; raises `StorageUnavailable`, before the block begins if none can be had."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final, assert_never
 
-from framework.errors import StorageUnavailable, WrongExpectedVersion
+import asyncpg
+
+from framework.connections import TROUBLE
+from framework.errors import OutcomeUnknown, StorageUnavailable, WrongExpectedVersion
 from framework.store.postgres import statements
 from framework.store.postgres.asking import Asking
 from framework.store.protocol import Expected
@@ -20,6 +23,9 @@ NAMES: Final = 5_000
 
 POSITIONS: Final = 20_000
 """Positions that one statement looks at, at most."""
+
+CERTAIN: Final = (*TROUBLE, asyncpg.ReadOnlySQLTransactionError)
+"""By these the database itself says that nothing was changed."""
 
 BEYOND_ALL_NAMES: Final = "\U0010ffff" * (LONGEST_NAME // 4 + 1)
 """Sorts behind every name there can be."""
@@ -65,17 +71,20 @@ class StreamList(Asking):
         """Close *stream* for good, and return what is known of it."""
         check_name("a stream", stream)
         check_expected(stream, expected)
+        is_sent = False
         try:
-            rows = await self._fetch(statements.DELETE_STREAM, stream, expected)
-            version, is_met = rows[0]
-            info = await self.stream_info(stream) if is_met else None
+            async with self._session() as connection:
+                is_sent = True
+                ((version, is_met),) = await connection.fetch(statements.DELETE_STREAM, stream, expected)
+                rows = await connection.fetch(statements.STREAM_INFO, stream) if is_met else ()
         except StorageUnavailable as error:
-            message = f"{stream} may be deleted or not: delete it again to know, which is answered as the first time"
-            raise StorageUnavailable(f"{message}: {error}") from error
-        if info is None:
+            if is_sent and not isinstance(error.__cause__, CERTAIN):
+                raise OutcomeUnknown(stream, None, deletion=True) from error
+            raise
+        if not rows:
             wanted = expected if version else Expected.STREAM_EXISTS
             raise WrongExpectedVersion(stream, Expected.describe(wanted), version)
-        return info
+        return StreamInfo(*rows[0])
 
     async def _by_name(self, behind: Cursor | None, search: str, limit: int, *, descending: bool) -> list[StreamInfo]:
         statement = statements.STREAMS_BY_NAME_DESCENDING if descending else statements.STREAMS_BY_NAME

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from framework import PostgresEventStore
-from framework.errors import StorageUnavailable, StreamDeleted, WrongExpectedVersion
+from framework.errors import OutcomeUnknown, StorageUnavailable, StreamDeleted, WrongExpectedVersion
 from framework.store.postgres.database import StoreConnection
 from framework.store.postgres.statements import DELETE_STREAM, STREAM_INFO
 from framework.store.postgres.stream_reader import FIRST_LOOK, StreamReader
@@ -161,10 +161,37 @@ async def test_a_deletion_whose_answer_is_lost_is_told_of_and_asked_again_answer
 
     with monkeypatch.context() as patch:
         patch.setattr(StoreConnection, "fetch", lose)
-        with pytest.raises(StorageUnavailable, match="a may be deleted or not: delete it again to know"):
+        with pytest.raises(OutcomeUnknown, match="a may or may not be deleted: delete it again to learn the outcome"):
             await store.delete_stream("a", 1)
     again = await store.delete_stream("a", 1)
 
     assert (again.version, again.deleted_at is not None) == (1, True)
     with pytest.raises(StreamDeleted):
         await store.read_stream("a")
+
+
+@pytest.mark.parametrize("what_happens", ["no connection", "a time limit", "a standby"])
+async def test_a_deletion_that_was_not_sent_or_was_undone_is_said_to_be_none(
+    store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch, what_happens: str
+) -> None:
+    objections = {"a time limit": asyncpg.QueryCanceledError, "a standby": asyncpg.ReadOnlySQLTransactionError}
+    await store.append([write("a", 0)])
+
+    async def refuse(_: asyncpg.Pool[Any]) -> None:
+        raise ConnectionRefusedError
+
+    async def object_to(self: StoreConnection, query: str, *arguments: object) -> list[Any]:
+        if query == DELETE_STREAM:
+            raise objections[what_happens]("the database says so itself")
+        rows: list[Any] = await asyncpg.Connection.fetch(self, query, *arguments)
+        return rows
+
+    with monkeypatch.context() as patch:
+        if what_happens == "no connection":
+            patch.setattr(asyncpg.Pool, "acquire", refuse)
+        else:
+            patch.setattr(StoreConnection, "fetch", object_to)
+        with pytest.raises(StorageUnavailable):
+            await store.delete_stream("a", 1)
+
+    assert [stored.version for stored in await store.read_stream("a")] == [1]
