@@ -7,15 +7,18 @@ transactions with a delay at each step take about a second. What they do is draw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import asyncpg
+import attrs
 
+from framework import Application, EventHandler, Recorded, Router
 from framework.codec import Codec
 from framework.connections import LOST
 from framework.errors import WrongExpectedVersion
@@ -30,8 +33,38 @@ from tests.store.postgres.hands import event, write
 SHARED: Final = "shared"
 """The stream that everybody writes to."""
 
-LAST: Final = "last"
-"""The type of the event after which nothing comes."""
+END: Final = "server-end"
+"""The stream of the event after which nothing comes."""
+
+BEGINNING: Final = "server-"
+"""What the names of some streams begin with, that of the last one among them."""
+
+
+@attrs.frozen
+class Common:
+    """What most transactions record."""
+
+    started: int | None
+    """In which order they began, where that is known."""
+
+
+@attrs.frozen
+class Rare:
+    """What some record."""
+
+    started: int | None
+
+
+@attrs.frozen
+class Last:
+    """The event after which nothing comes."""
+
+    started: int | None
+
+
+COMMON, RARE, LAST = (each.__name__ for each in (Common, Rare, Last))
+
+UNKNOWN: Final = b'{"started": null}'
 
 INTERRUPTED: Final = (*LOST, asyncpg.QueryCanceledError, asyncpg.InterfaceError)
 """What a writer is told whose statement was cancelled, or whose backend was killed."""
@@ -97,7 +130,7 @@ MACHINERY: Final = """
         page record;
     BEGIN
         LOOP
-            SELECT count(*) AS events, max(e.position) AS position, bool_or(e.event_type = 'last') AS is_last
+            SELECT count(*) AS events, max(e.position) AS position, bool_or(e.event_type = 'Last') AS is_last
               INTO page
               FROM (SELECT * FROM events WHERE position > seen ORDER BY position LIMIT 100) AS e;
             IF page.events > 0 AND page.position <> seen + page.events THEN
@@ -214,7 +247,7 @@ class Writers:
         version = 0
         for _ in range(appends):
             plan = self._next()
-            new = event(type_=plan.kind)
+            new = event(UNKNOWN, type_=plan.kind)
             stream, expected = (own, version) if plan.style == "own" else (SHARED, Expected.ANY)
             if plan.fate == "rollback":
                 stream, expected = own, version + self._chance.randrange(1, 3)
@@ -244,7 +277,7 @@ class Writers:
         chance = self._chance
         return Transaction(
             chance.choices(("own", "any", "exists", "guess"), (5, 4, 1, 1))[0],
-            chance.choice(("rare", "common", "common", "common")),
+            chance.choice((RARE, COMMON, COMMON, COMMON)),
             chance.choice((0, 0, 0.001, 0.002, 0.003)),
             chance.choice((0, 0, 0, 0.001)),
             chance.choices(("commit", "rollback"), (9, 1))[0],
@@ -274,7 +307,20 @@ async def tail_by_types(store: EventStore, chance: Random) -> list[StoredEvent]:
     seen: list[StoredEvent] = []
     looked_to = 0
     while not seen or seen[-1].type != LAST:
-        page = await store.read_log(after=looked_to, limit=chance.randint(1, 20), types=("rare", LAST))
+        page = await store.read_log(after=looked_to, limit=chance.randint(1, 20), types=(RARE, LAST))
+        seen += page.events
+        looked_to = page.looked_to
+        if not page.events:
+            await asyncio.sleep(chance.uniform(0, 0.01))
+    return seen
+
+
+async def tail_by_prefix(store: EventStore, chance: Random) -> list[StoredEvent]:
+    """Look again and again for what is in streams that are called alike."""
+    seen: list[StoredEvent] = []
+    looked_to = 0
+    while not seen or seen[-1].type != LAST:
+        page = await store.read_log(after=looked_to, limit=chance.randint(1, 20), prefix=BEGINNING)
         seen += page.events
         looked_to = page.looked_to
         if not page.events:
@@ -310,6 +356,79 @@ async def tail_by_subscription(process: Process, selection: Selection, chance: R
         await asyncio.sleep(chance.choice((0, 0, 0.01, 0.1)))
     feed.end()
     return seen
+
+
+class Everything(EventHandler[Common | Rare | Last]):
+    """Notes the positions of what it is given, each once: after trouble some come again."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, None] = {}
+
+    async def handle(self, event: Recorded[Common | Rare | Last]) -> None:
+        self.seen[event.position] = None
+
+
+class WhatIsRare(EventHandler[Rare | Last]):
+    """Notes the positions of what is of two types."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, None] = {}
+
+    async def handle(self, event: Recorded[Rare | Last]) -> None:
+        self.seen[event.position] = None
+
+
+class WhatIsCalledAlike(EventHandler[Common | Rare | Last]):
+    """Notes those in streams that are called alike, as many at a time as there are."""
+
+    prefix = BEGINNING
+
+    def __init__(self) -> None:
+        self.seen: dict[int, None] = {}
+
+    async def handle_batch(self, events: Sequence[Recorded[Common | Rare | Last]]) -> None:
+        self.seen.update(dict.fromkeys(event.position for event in events))
+
+
+class Handlers:
+    """An application with handlers of every kind, and those who follow its events."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._handlers: dict[str, Everything | WhatIsRare | WhatIsCalledAlike] = {
+            "all": Everything(),
+            "rare": WhatIsRare(),
+            "alike": WhatIsCalledAlike(),
+        }
+        self._application = Application(store=store, router=Router(), handlers=[*self._handlers.values()])
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, store: EventStore) -> AsyncGenerator[Self, None]:
+        handlers = cls(store)
+        async with handlers._application:
+            yield handlers
+
+    @property
+    def seen(self) -> dict[str, list[int]]:
+        """The positions of what each has handled, in that order."""
+        return {name: list(handler.seen) for name, handler in self._handlers.items()}
+
+    async def handle(self) -> None:
+        """Return when all handlers have come to the last event."""
+        last = (await self.follow(types=(Last,)))[-1]
+        names = [type(handler).__name__ for handler in self._handlers.values()]
+        done = await self._application.wait_for(last, names, timeout=timedelta(seconds=60))
+        assert set(done.values()) == {"handled"}
+
+    async def follow(self, *, types: tuple[type, ...] | None = None, prefix: str = "") -> list[int]:
+        """Return the positions of the application's events, up to that of the last."""
+        seen: list[int] = []
+        async with aclosing(self._application.events(types=types, prefix=prefix)) as events:
+            async for each in events:
+                seen.append(each.position)
+                if isinstance(each.data, Last):
+                    break
+        return seen
 
 
 async def tail_by_sql(dsn: str, schema: str) -> None:

@@ -19,10 +19,18 @@ from framework.selection import Selection
 from framework.store.postgres.database import Database
 from tests.plugins.findings import Say
 from tests.store.postgres.adversary import (
+    BEGINNING,
+    END,
     LAST,
     MACHINERY,
+    RARE,
+    UNKNOWN,
+    Handlers,
+    Last,
     Process,
+    Rare,
     Writers,
+    tail_by_prefix,
     tail_by_sql,
     tail_by_subscription,
     tail_by_types,
@@ -35,7 +43,7 @@ AT_ONCE = 4
 """Seeds that run side by side: their delays cost the same time."""
 COMMITS = 1_000
 
-RARE = frozenset({"rare", LAST})
+WANTED = frozenset({RARE, LAST})
 
 COUNTS = """
     SELECT count(DISTINCT xmin::text) AS commits,
@@ -69,16 +77,27 @@ async def contend(dsn: str, seed: int) -> Counts:
     try:
         async with (
             PostgresEventStore(Database(named, max_readers=2), schema=schema) as one,
-            PostgresEventStore(Database(named, max_readers=2), schema=schema) as other,
+            PostgresEventStore(shared := Database(named, max_readers=2), schema=schema) as other,
             Process.reading(one) as process,
+            Handlers.running(PostgresEventStore(shared, schema=schema)) as handlers,
         ):
             await sql.execute(MACHINERY)
             writers = Writers(dsn, schema, chance)
             async with asyncio.TaskGroup() as reading:
                 whole = [reading.create_task(tail_by_waiting(store, chance)) for store in (one, other)]
                 some = [reading.create_task(tail_by_types(store, chance)) for store in (one, other)]
-                for tasks, selection in ((whole, Selection()), (some, Selection(RARE))):
+                for tasks, selection in ((whole, Selection()), (some, Selection(WANTED))):
                     tasks.append(reading.create_task(tail_by_subscription(process, selection, chance)))
+                alike = [reading.create_task(tail_by_prefix(store, chance)) for store in (one, other)]
+                followed = {
+                    name: reading.create_task(handlers.follow(types=types, prefix=prefix))
+                    for name, types, prefix in (
+                        ("all", None, ""),
+                        ("rare", (Rare, Last), ""),
+                        ("alike", None, BEGINNING),
+                    )
+                }
+                reading.create_task(handlers.handle())
                 reading.create_task(tail_by_sql(dsn, schema))
                 async with asyncio.TaskGroup() as writing:
                     for number in range(5):
@@ -88,7 +107,7 @@ async def contend(dsn: str, seed: int) -> Counts:
                     for store, number in ((one, 1), (one, 2), (one, 3), (other, 4), (other, 5), (other, 6)):
                         writing.create_task(writers.through(store, f"store-{number}", appends=40))
                     writing.create_task(writers.interrupt(times=12))
-                await one.append([write("end", 0, event(type_=LAST))])
+                await one.append([write(END, 0, event(UNKNOWN, type_=LAST))])
             log = (await one.read_log(limit=100_000)).events
         counts = await sql.fetchrow(COUNTS)
     finally:
@@ -100,7 +119,16 @@ async def contend(dsn: str, seed: int) -> Counts:
     for task in whole:
         assert task.result() == log
     for task in some:
-        assert task.result() == [stored for stored in log if stored.type in RARE]
+        assert task.result() == [stored for stored in log if stored.type in WANTED]
+    for task in alike:
+        assert task.result() == [stored for stored in log if stored.stream.startswith(BEGINNING)]
+    positions = {
+        "all": [stored.position for stored in log],
+        "rare": [stored.position for stored in log if stored.type in WANTED],
+        "alike": [stored.position for stored in log if stored.stream.startswith(BEGINNING)],
+    }
+    assert {name: task.result() for name, task in followed.items()} == positions
+    assert handlers.seen == positions
     streams: defaultdict[str, list[int]] = defaultdict(list)
     for stored in log:
         streams[stored.stream].append(stored.version)
