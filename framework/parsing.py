@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 import msgspec
 
 from framework.codec import Codec
+from framework.codec.annotations import field_types, is_union, unwrapped
 from framework.errors import Fault, InvalidCommand
 
 C = TypeVar("C")
@@ -42,11 +43,11 @@ class _Walk:
 
     def faults(self, declared: Any, plain: Any, path: str) -> Iterator[Fault]:
         """Yield what keeps *plain* from being a value of *declared*."""
-        declared = _unwrapped(declared)
+        declared = unwrapped(declared)
         origin, arguments = get_origin(declared) or declared, get_args(declared)
         if attrs.has(origin) and _is(plain, dict):
-            yield from self._faults_of_fields(origin, plain, path)
-        elif origin in (Union, UnionType):
+            yield from self._faults_of_fields(declared, plain, path)
+        elif is_union(declared):
             yield from self._faults_of_member(arguments, declared, plain, path)
         elif _is(plain, list) and arguments and _is_many(origin, arguments):
             for number, each in enumerate(plain):
@@ -77,23 +78,26 @@ class _Walk:
         else:
             yield from self._fault_in(declared, plain, path)
 
-    def _faults_of_fields(self, cls: type[Any], plain: Mapping[str, Any], path: str) -> Iterator[Fault]:
-        fields = {field.name: field for field in attrs.fields(attrs.resolve_types(cls, include_extras=True))}
+    def _faults_of_fields(self, declared: Any, plain: Mapping[str, Any], path: str) -> Iterator[Fault]:
+        cls = get_origin(declared) or declared
+        types, fields = field_types(declared, path), attrs.fields_dict(cls)
         for name in plain.keys() - fields.keys():
             yield Fault(f"{path}.{name}", f"{cls.__name__} has no such field")
         instance = object.__new__(cls)  # for the validators, which want to be shown one
         for name, field in fields.items():
             here = f"{path}.{name}"
             if name in plain:
-                yield from self._faults_of_field(instance, field, plain[name], here)
+                yield from self._faults_of_field(instance, field, types[name], plain[name], here)
             elif field.default is attrs.NOTHING:
                 yield Fault(here, "is missing")
 
-    def _faults_of_field(self, instance: object, field: attrs.Attribute[Any], plain: Any, path: str) -> Iterator[Fault]:
-        if faults := list(self.faults(field.type, plain, path)):
+    def _faults_of_field(
+        self, instance: object, field: attrs.Attribute[Any], declared: Any, plain: Any, path: str
+    ) -> Iterator[Fault]:
+        if faults := list(self.faults(declared, plain, path)):
             yield from faults
             return
-        value = self.codec.from_plain(field.type, plain)
+        value = self.codec.from_plain(declared, plain)
         try:
             converter: Any = getattr(field, "converter")  # noqa: B009 - its type leaves open what it takes and gives
             if converter is not None and not isinstance(converter, attrs.Converter):
@@ -120,15 +124,3 @@ def _is(plain: object, cls: type) -> bool:
 def _is_many(origin: Any, arguments: Sequence[Any]) -> bool:
     """Say whether it holds any number of one type; a tuple of fixed length is looked at as a whole."""
     return origin is not tuple or arguments[-1] is Ellipsis
-
-
-def _unwrapped(declared: Any) -> Any:
-    while True:
-        if get_origin(declared) is Annotated:
-            declared = get_args(declared)[0]
-        elif isinstance(declared, NewType):
-            declared = declared.__supertype__
-        elif hasattr(declared, "__value__"):
-            declared = declared.__value__
-        else:
-            return declared

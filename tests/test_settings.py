@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import framework
 from framework.errors import InvalidSetting
 from framework.settings import Settings
 
@@ -32,3 +36,20 @@ def test_a_schema_that_is_no_name_is_shown_with_what_a_name_needs() -> None:
         InvalidSetting, match=r"^FRAMEWORK_SCHEMA: schema 'x{64}' is not a name: it needs 1 to 63 bytes"
     ):
         Settings.from_environment({"FRAMEWORK_SCHEMA": "x" * 64})
+
+
+def test_the_library_itself_reads_no_environment() -> None:
+    package = Path(framework.__file__).parent
+    readers = {
+        module.relative_to(package).as_posix()
+        for module in package.rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Attribute | ast.alias)
+        and (node.attr if isinstance(node, ast.Attribute) else node.name) in {"environ", "environb", "getenv"}
+    }
+
+    assert readers == {
+        "cli/verbs.py",  # a program
+        "postgres_programs.py",  # what the server of one's own is started with
+        "testing/effects.py",  # as the fixtures do
+    }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 
-from framework.application import DEFAULTS, Application
+from framework.application import Application
 from framework.codec import Codec
 from framework.errors import NotRunning
 from framework.evolution import Upcaster
@@ -21,6 +21,7 @@ from framework.policies import Defaults
 from framework.process_manager import ProcessManager
 from framework.projector import Projector
 from framework.router import Router
+from framework.runtime.watch import Watch
 from framework.selection import Selection
 from framework.store.memory import MemoryEventStore
 from framework.testing.clock import ManualClock
@@ -142,39 +143,29 @@ class WatchedApplication(Application):
         return "".join(f"\n  {line}" for line in lines) or " nothing"
 
 
+class Parts(TypedDict, total=False):
+    """What there may be to an application besides its store, its clock and its router, as `Application` says."""
+
+    handlers: Sequence[EventHandler[Any]]
+    processes: Sequence[type[ProcessManager[Any, Any]]]
+    projectors: Sequence[Projector[Any]]
+    middleware: Sequence[Middleware]
+    upcasters: Sequence[Upcaster]
+    read_models: str | None
+    codec: Codec | None
+    defaults: Defaults
+    telemetry: Watch
+
+
 @attrs.frozen
 class MemoryApplications:
     """Builds applications that need no database, each on a log of its own, all by one clock."""
 
     clock: ManualClock
 
-    def __call__(
-        self,
-        router: Router,
-        *,
-        handlers: Sequence[EventHandler[Any]] = (),
-        processes: Sequence[type[ProcessManager[Any, Any]]] = (),
-        projectors: Sequence[Projector[Any]] = (),
-        middleware: Sequence[Middleware] = (),
-        upcasters: Sequence[Upcaster] = (),
-        read_models: str | None = None,
-        codec: Codec | None = None,
-        defaults: Defaults = DEFAULTS,
-    ) -> WatchedApplication:
+    def __call__(self, router: Router, **parts: Unpack[Parts]) -> WatchedApplication:
         """Return an application of these parts, wired as `Application` wires them, to be opened with `async with`."""
-        return WatchedApplication(
-            store=MemoryEventStore(self.clock),
-            router=router,
-            handlers=handlers,
-            processes=processes,
-            projectors=projectors,
-            middleware=middleware,
-            upcasters=upcasters,
-            read_models=read_models,
-            codec=codec,
-            clock=self.clock,
-            defaults=defaults,
-        )
+        return WatchedApplication(store=MemoryEventStore(self.clock), router=router, clock=self.clock, **parts)
 
 
 def assert_correlated(first: Recorded[Any], *others: Recorded[Any]) -> None:

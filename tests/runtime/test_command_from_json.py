@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
 import attrs
 import pytest
 
 from framework import Aggregate, Application, MemoryEventStore, Router
+from framework.codec import Codec
 from framework.errors import InvalidCommand, UnknownCommand
+from framework.parsing import parse_command
 from tests.runtime.till import PutIn, tills
+
+T = TypeVar("T")
 
 
 def positive(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -59,6 +63,27 @@ class Buy:
     notes: Mapping[str, int] = attrs.field(factory=dict[str, int])
     least: int = 0
     most: int = attrs.field(default=10, validator=at_least_the_least)
+
+
+@attrs.frozen
+class Box(Generic[T]):
+    content: T
+    more: tuple[T, ...] = ()
+
+
+@attrs.frozen
+class Pack:
+    box: Box[Decimal]
+
+
+@attrs.frozen
+class Named(Generic[T]):
+    content: T
+
+
+@attrs.frozen
+class Label(Named[int]):
+    name: str
 
 
 @attrs.frozen
@@ -148,6 +173,29 @@ def test_what_several_fields_must_agree_on_is_told_too(app: Application) -> None
 def test_a_document_that_is_no_command_is_refused(app: Application, document: str | bytes, complaint: str) -> None:
     with pytest.raises(InvalidCommand, match=complaint):
         app.command_from_json(PutIn, document)
+
+
+@pytest.mark.parametrize(
+    ("command", "good", "bad", "faults"),
+    [
+        (
+            Pack,
+            '{"box":{"content":"1.5","more":["2"]}}',
+            '{"box":{"content":"1.5","more":["2","x"]}}',
+            ["$.box.more[1]"],
+        ),
+        (Label, '{"content":7,"name":"a"}', '{"content":"x"}', ["$.content", "$.name"]),
+    ],
+)
+def test_what_a_class_leaves_open_is_read_as_it_is_meant_there(
+    command: type[Any], good: str, bad: str, faults: list[str]
+) -> None:
+    codec = Codec()
+
+    assert codec.encode(parse_command(codec, command, good)) == good.encode()
+    with pytest.raises(InvalidCommand) as raised:
+        parse_command(codec, command, bad)
+    assert [fault.path for fault in raised.value.faults] == faults
 
 
 def test_a_member_of_a_union_that_is_not_there_is_refused(app: Application) -> None:

@@ -30,9 +30,8 @@ from framework.store.postgres.listener import Head, Listener
 from framework.store.protocol import NewEvent, StreamWrite
 from framework.testing import eventually
 from tests.runtime.till import Moved, PutIn, Till, tills
-
-LISTENER = {"database", "listener", "listen", "poll", "check", "notify", "presence", "heartbeat", "leases"}
-"""The tasks of a database, however many tenants are in it."""
+from tests.sample_bank.databases import fresh_schema
+from tests.store.postgres.hands import LISTENER
 
 
 class Takings(EventHandler[Moved]):
@@ -71,28 +70,19 @@ async def tenants(
     schemas: Sequence[str] = (),
 ) -> AsyncGenerator[list[Application], None]:
     database = Database(dsn, max_readers=max_readers, max_appenders=1)
-    schemas = schemas or [f"tenant_{uuid4().hex[:16]}" for _ in range(count)]
-    try:
-        async with AsyncExitStack() as opened:
-            yield [
-                await opened.enter_async_context(
-                    Application(
-                        store=PostgresEventStore(database, schema=schema),
-                        router=tills(),
-                        handlers=handlers[number : number + 1],
-                        processes=processes,
-                        defaults=Defaults(lifespan=Lifespan(idle_after=timedelta(0))),
-                    )
+    async with fresh_schema(dsn) as name, AsyncExitStack() as opened:
+        yield [
+            await opened.enter_async_context(
+                Application(
+                    store=PostgresEventStore(database, schema=schema),
+                    router=tills(),
+                    handlers=handlers[number : number + 1],
+                    processes=processes,
+                    defaults=Defaults(lifespan=Lifespan(idle_after=timedelta(0))),
                 )
-                for number, schema in enumerate(schemas)
-            ]
-    finally:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for schema in schemas:
-                await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-        finally:
-            await connection.close()
+            )
+            for number, schema in enumerate(schemas or [f"{name}_{number}" for number in range(count)])
+        ]
 
 
 @pytest.fixture
@@ -161,8 +151,7 @@ async def test_what_another_process_appends_wakes_who_is_at_rest(dsn: str, monke
     heard = Takings()
     before = {task.get_name() for task in asyncio.all_tasks()}
     moved = NewEvent(uuid4(), "Moved", 1, b'{"amount": 7}', b"{}", uuid4(), uuid4())
-    schema = f"tenant_{uuid4().hex[:16]}"
-    async with tenants(dsn, schemas=[schema], handlers=[heard]):
+    async with fresh_schema(dsn) as schema, tenants(dsn, schemas=[schema], handlers=[heard]):
         await eventually(lambda: are_at_rest(before))
         monkeypatch.setattr(Listener, "tell", tell_nobody)  # so it finds out by looking
         async with PostgresEventStore(dsn, schema=schema) as elsewhere:
@@ -172,14 +161,16 @@ async def test_what_another_process_appends_wakes_who_is_at_rest(dsn: str, monke
 
 
 async def test_a_tenant_whose_tables_are_gone_fails_alone(dsn: str, takings: list[Takings]) -> None:
-    schemas = [f"tenant_{uuid4().hex[:16]}" for _ in takings]
-    async with tenants(dsn, schemas=schemas, handlers=takings) as (one, other):
+    async with (
+        fresh_schema(dsn) as name,
+        tenants(dsn, schemas=[name, f"{name}_other"], handlers=takings) as (one, other),
+    ):
         connection = await asyncpg.connect(dsn)
         try:
-            await connection.execute(f"ALTER TABLE {schemas[0]}.slots RENAME TO gone")
+            await connection.execute(f"ALTER TABLE {name}.slots RENAME TO gone")
             # Both are looked at in one statement.
             await connection.execute(
-                "UPDATE framework_nodes.changes SET number = number + 1 WHERE schema = ANY ($1)", schemas
+                "UPDATE framework_nodes.changes SET number = number + 1 WHERE starts_with(schema, $1)", name
             )
         finally:
             await connection.close()

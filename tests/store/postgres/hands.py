@@ -20,6 +20,9 @@ from framework.testing import eventually
 
 DEADLINE_S = 10
 
+LISTENER = {"database", "listener", "listen", "poll", "check", "notify", "presence", "heartbeat", "leases"}
+"""The tasks of a database, however many stores are on it."""
+
 
 def event(data: bytes = b"{}", *, type_: str = "happened") -> NewEvent:
     cause = uuid4()

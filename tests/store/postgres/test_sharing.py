@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from framework import PostgresEventStore
-from framework.connections import quoted
 from framework.errors import LeaseLost, StorageUnavailable
 from framework.store.postgres import database as stores_database
 from framework.store.postgres.database import Database, StoreConnection
 from framework.store.protocol import AuditedCommand, InstanceRow, OutboxRow, ProcessChange, Receipt, Snapshot
 from framework.testing.store_contract.parts import apply, define, position_of, take
+from tests.sample_bank.databases import fresh_schema
 from tests.store.postgres.hands import event, write
 
 NAMES = 'quoted " name', "Größer; als."
@@ -33,18 +32,12 @@ async def database(dsn: str) -> Database:
 
 @pytest.fixture
 async def pair(dsn: str, database: Database) -> AsyncIterator[tuple[PostgresEventStore, PostgresEventStore]]:
-    schemas = [f"{name} {uuid4().hex[:8]}" for name in NAMES]
     async with (
-        PostgresEventStore(database, schema=schemas[0]) as one,
-        PostgresEventStore(database, schema=schemas[1]) as other,
+        fresh_schema(dsn) as name,
+        PostgresEventStore(database, schema=f"{name} {NAMES[0]}") as one,
+        PostgresEventStore(database, schema=f"{name} {NAMES[1]}") as other,
     ):
         yield one, other
-    connection = await asyncpg.connect(dsn)
-    try:
-        for schema in schemas:
-            await connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE")
-    finally:
-        await connection.close()
 
 
 async def write_everything(store: PostgresEventStore, mark: str) -> None:
@@ -146,10 +139,9 @@ async def test_a_change_of_hands_that_is_cancelled_half_way_is_made_again(
 
 
 async def test_a_store_that_is_closed_leaves_the_connections_to_the_others(dsn: str, database: Database) -> None:
-    schemas = [f"test_{uuid4().hex[:16]}" for _ in range(2)]
-    try:
-        async with PostgresEventStore(database, schema=schemas[0]) as one:
-            async with PostgresEventStore(database, schema=schemas[1]) as other:
+    async with fresh_schema(dsn) as name:
+        async with PostgresEventStore(database, schema=f"{name}_0") as one:
+            async with PostgresEventStore(database, schema=f"{name}_1") as other:
                 await other.append([write("b", 0)])
             with pytest.raises(StorageUnavailable, match="not open"):
                 await other.append([write("b", 1)])
@@ -159,13 +151,6 @@ async def test_a_store_that_is_closed_leaves_the_connections_to_the_others(dsn: 
             assert await one.head() == 1
         with pytest.raises(StorageUnavailable, match="not open"):
             await one.head()
-    finally:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for schema in schemas:
-                await connection.execute(f"DROP SCHEMA {schema} CASCADE")
-        finally:
-            await connection.close()
 
 
 async def test_behind_a_transaction_pooler_nothing_is_remembered_from_one_transaction_to_the_next(

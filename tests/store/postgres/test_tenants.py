@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -19,28 +18,17 @@ from framework.store.postgres.appender import AT_ONCE
 from framework.store.postgres.database import Database
 from framework.store.postgres.lane import Lane
 from framework.testing import eventually
-from tests.store.postgres.hands import Hands, cut, event, write
-
-LISTENER = {"database", "listener", "listen", "poll", "check", "notify", "presence", "heartbeat", "leases"}
-"""The tasks of a database, however many stores are on it."""
+from tests.sample_bank.databases import fresh_schema
+from tests.store.postgres.hands import LISTENER, Hands, cut, event, write
 
 
 @asynccontextmanager
 async def tenants(dsn: str, database: Database, count: int) -> AsyncGenerator[list[PostgresEventStore], None]:
-    schemas = [f"tenant_{uuid4().hex[:16]}" for _ in range(count)]
-    try:
-        async with AsyncExitStack() as opened:
-            yield [
-                await opened.enter_async_context(PostgresEventStore(database, schema=schema, give_up_after_s=5))
-                for schema in schemas
-            ]
-    finally:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for schema in schemas:
-                await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-        finally:
-            await connection.close()
+    async with fresh_schema(dsn) as name, AsyncExitStack() as opened:
+        yield [
+            await opened.enter_async_context(PostgresEventStore(database, schema=f"{name}_{number}", give_up_after_s=5))
+            for number in range(count)
+        ]
 
 
 @pytest.fixture
