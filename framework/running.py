@@ -27,6 +27,11 @@ class Running:
         self._engine: Engine | None = None
         self._opened = AsyncExitStack()
 
+    @property
+    def wiring(self) -> Wiring:
+        """The parts it was built of, checked: for tools that say what it is made of, open or not."""
+        return self._wiring
+
     async def __aenter__(self) -> Self:
         """Open the store, prepare the read models, start what runs; raises what they raise, with all closed again."""
         if self._engine is not None:

@@ -12,6 +12,7 @@ from framework.cli.audit import audit
 from framework.cli.db import db
 from framework.cli.lag import lag
 from framework.cli.parked import parked
+from framework.cli.schema import schema
 from framework.cli.subscriptions import subscriptions
 
 
@@ -25,3 +26,4 @@ subscriptions.add_command(lag)
 main.add_command(subscriptions)
 main.add_command(parked)
 main.add_command(audit)
+main.add_command(schema)

@@ -64,6 +64,15 @@ class EventTypes:
         """Return the names of today of what an event that is *stored* under a name may be."""
         return self._may_be.get(stored, frozenset())
 
+    def today(self, name: str) -> str:
+        """Return what the type that is, or was, called *name* is called today."""
+        return self._today.get(name, name)
+
+    def reads(self, name: str, version: int) -> bool:
+        """Say whether what is stored under *name* as of *version* is of a class, or taken further by an upcaster."""
+        now = self.today(name)
+        return (now, version) in self._steps or self.current(now, version) is not None
+
     def current(self, name: str, version: int) -> type | None:
         """Return the class of what is stored under *name* as of *version*; None where it is of another time."""
         cls = self._by_name.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import UUID
 
@@ -14,6 +14,7 @@ import attrs
 from framework.connections import connect, each_host, quoted, unavailable
 from framework.errors import ConfigurationError, SchemaMismatch
 from framework.store.postgres import schema as tables
+from framework.store.postgres import statements
 from framework.store.postgres.schema import State, Step
 
 MAINTENANCE_DATABASE: Final = "postgres"
@@ -46,6 +47,18 @@ class SchemaStatus:
         return all(step.state is State.APPLIED for step in self.steps)
 
 
+class StoredType(NamedTuple):
+    """Events of one type and version that a log holds."""
+
+    type: str
+    type_version: int
+    events: int
+    """How many."""
+    first: int
+    """The position of the first of them."""
+    last: int
+
+
 async def create(dsn: str, schema: str = "framework") -> Created:
     """Make the database of *dsn*, *schema* in it, and the store's tables, as far as they are not there yet.
 
@@ -67,10 +80,7 @@ async def migrate(dsn: str, schema: str = "framework") -> Sequence[str]:
     since it was applied; and `StorageUnavailable`.
     """
     async with _connected(dsn) as connection:
-        if not await tables.exists(connection, schema):
-            raise SchemaMismatch(
-                f"schema {schema!r} holds no event store: make one with 'python -m framework db create'"
-            )
+        await _check_exists(connection, schema)
         return await tables.migrate(connection, schema)
 
 
@@ -82,6 +92,17 @@ async def status(dsn: str, schema: str = "framework") -> SchemaStatus:
             return SchemaStatus(found, None, 0)
         head = await connection.fetchrow(f"SELECT log_id, position FROM {quoted(schema)}.head")
         return SchemaStatus(found, head["log_id"], head["position"]) if head else SchemaStatus(found, None, 0)
+
+
+async def stored_types(dsn: str, schema: str = "framework") -> Sequence[StoredType]:
+    """Return which types and versions the log in *schema* holds; it is read whole.
+
+    Raises `SchemaMismatch` where there is no store, and `StorageUnavailable`.
+    """
+    async with _connected(dsn) as connection, connection.transaction(readonly=True):
+        await _check_exists(connection, schema)
+        await connection.execute(f"SET LOCAL search_path TO {quoted(schema)}")
+        return [StoredType(*row) for row in await connection.fetch(statements.STORED_TYPES)]
 
 
 async def drop(dsn: str, schema: str = "framework") -> None:
@@ -102,6 +123,11 @@ async def _connected(dsn: str, **options: Any) -> AsyncGenerator[asyncpg.Connect
             yield connection
     finally:
         connection.terminate()
+
+
+async def _check_exists(connection: asyncpg.Connection[Any], schema: str) -> None:
+    if not await tables.exists(connection, schema):
+        raise SchemaMismatch(f"schema {schema!r} holds no event store: make one with 'python -m framework db create'")
 
 
 async def _create_database(dsn: str) -> str | None:
