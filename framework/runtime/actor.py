@@ -111,14 +111,17 @@ class Actor:
         try:
             while True:
                 if self.mailbox:
-                    async with self._turn:
-                        round_ = self._take()
-                        if round_:
+                    # Not `async with`, which takes three coroutines and is done for every command.
+                    await self._turn.acquire()
+                    try:
+                        if round_ := self._take():
                             try:
                                 await self.rounds.answer(round_)
                             except Exception as error:  # noqa: BLE001 - the actor must outlive a fault
                                 await self._fail(round_, error)
-                            round_ = []  # or one at rest would hold on to all that its last commands were and led to
+                    finally:
+                        self._turn.release()
+                    round_ = []  # or one at rest would hold on to all that its last commands were and led to
                     self._rest()
                 elif (self._is_retiring or now() >= self._due) and self.mailbox.is_quiet and not self._visitors:
                     # No `await` from here to where its owner finds it no more: a command can reach it before, or find

@@ -88,7 +88,10 @@ class Mailbox(Generic[T]):
 
     def take(self, at_most: int) -> list[T]:
         """Remove and return at most *at_most* items, oldest first; none if nothing waits."""
-        taken, self._items = self._items[:at_most], self._items[at_most:]
+        if len(self._items) <= at_most:  # as almost always
+            taken, self._items = self._items, []
+        else:
+            taken, self._items = self._items[:at_most], self._items[at_most:]
         self._admit()
         return taken
 

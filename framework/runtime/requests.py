@@ -99,9 +99,10 @@ class Request:
         self, stream: str, version: int, position: int, events: Sequence[Any], state: Aggregate[Any, Any]
     ) -> DispatchResult:
         """Return what its caller is told of a command that was accepted."""
-        order = self.order
-        answer = stream, version, position, tuple(events), order.command_id, order.correlation_id
-        return DispatchResult(*answer) if order.returning is None else ResultWithState(*answer, state=state)
+        order, happened = self.order, tuple(events)
+        if order.returning is None:
+            return DispatchResult(stream, version, position, happened, order.command_id, order.correlation_id)
+        return ResultWithState(stream, version, position, happened, order.command_id, order.correlation_id, state=state)
 
 
 class Preparation:
