@@ -9,7 +9,7 @@ from framework.handler import EventHandler
 from framework.messages import Consistency, DispatchResult, Metadata, Recorded
 from framework.middleware import CommandContext, Middleware, Next
 from framework.policies import Backoff, Lifespan, SnapshotEvery
-from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop
+from framework.process_manager import Cancel, Continue, DropRest, ProcessManager, Schedule, Start, Stop
 from framework.projector import Connection, Projector
 from framework.reactions import Halt, Park, Retry, Skip
 from framework.router import Router
@@ -28,6 +28,7 @@ __all__ = [
     "Continue",
     "Cron",
     "DispatchResult",
+    "DropRest",
     "EventHandler",
     "FrameworkError",
     "Halt",

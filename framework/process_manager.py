@@ -16,6 +16,7 @@ from framework.errors import (
     ProcessAlreadyStarted,
     ProcessNotStarted,
 )
+from framework.policies import Options
 
 E = TypeVar("E")
 C = TypeVar("C")
@@ -134,6 +135,14 @@ class Cancel:
     key: str = attrs.field(validator=_a_name)
 
 
+@attrs.frozen
+class DropRest:
+    """What was yielded together with a refused command, and has not been sent yet, is not to be sent.
+
+    What is scheduled stays, and so does what was yielded for other events.
+    """
+
+
 class ProcessManager(ABC, Generic[E, C]):
     """Carries a business process through several aggregates.
 
@@ -148,6 +157,9 @@ class ProcessManager(ABC, Generic[E, C]):
     """
 
     __slots__ = ()
+
+    options: ClassVar[Options] = Options()
+    """How its commands are dispatched. What is left open is as registered, but that no handlers are waited for."""
 
     revision: ClassVar[int] = 1
     """Raise it when the events change that it listens to: it goes on where it was, and an earlier one stands still."""
@@ -184,11 +196,16 @@ class ProcessManager(ABC, Generic[E, C]):
         del event
         return self
 
-    def rejected(self, command: C, error: CommandRejected) -> Iterable[C | Schedule[C] | Cancel | Stop]:
-        """Yield what the refusal of *command* leads to: commands in its place, for now or later, or `Stop`.
+    def rejected(self, command: C, error: CommandRejected) -> Iterable[C | Schedule[C] | Cancel | DropRest | Stop]:
+        """Yield what the refusal of *command* leads to.
 
-        Yielding nothing goes on with the next command. Raising sets the command aside with the error, and the
-        instance's later commands behind it; that is what happens here, since a refusal nobody foresaw must be seen.
+        Commands are sent in its place, those inside a `Schedule` when their time has come; `DropRest` gives up what was
+        to follow it, and `Stop` ends the instance, whose id it has to name. Yielding nothing goes on with the next
+        command. Raising sets the command aside with the error, and the instance's later commands behind it; that is
+        what happens here, since a refusal nobody foresaw must be seen.
+
+        It is called in turn with the events of the instance, and what it yields is stored before the next of them is
+        handled and the next command is sent.
         """
         del command
         raise error

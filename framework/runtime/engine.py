@@ -25,7 +25,7 @@ from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.housekeeping import Forget, forget_after
-from framework.runtime.processes import Bell, ProcessSink, ProcessType, Relay, Relayed, Send, on_error
+from framework.runtime.processes import Bell, Errands, Owner, ProcessSink, ProcessType, Relay, Relayed, Send, on_error
 from framework.runtime.progress import Place, Progress
 from framework.runtime.repeats import Repeats
 from framework.runtime.reports import Reports
@@ -77,7 +77,7 @@ class Engine:
         self._processes = [
             (
                 process,
-                ProcessSink(process, wiring.journal, self._policy(process.name, on_error), wiring.clock),
+                ProcessSink(process, wiring.journal, self._policy(process.name, on_error), wiring.clock, self._errands),
             )
             for process in wiring.processes
         ]
@@ -139,8 +139,6 @@ class Engine:
         if self._subscriptions:
             self._reports.begin()
             await self._leases.join()
-        for process, sink in self._processes:
-            self._relay(process, sink.bell, self._send)
         self.supervisor.every(SCHEDULES_SECONDS, "schedules", self.schedules.look)
 
     async def stop(self) -> None:
@@ -149,12 +147,13 @@ class Engine:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wiring.defaults.shutdown_timeout.total_seconds()
         try:
+            ending = [task for _, sink in self._processes for task in sink.quiet()]
             for relay in self._relaying:
                 relay.cancel()  # what it has on its way is sent again, under the same ids, by whoever comes next
             for feed in self._feeds:
                 feed.end()
-            if self._relaying:
-                await asyncio.wait(self._relaying, timeout=deadline - loop.time())
+            if ending or self._relaying:
+                await asyncio.wait([*ending, *self._relaying], timeout=deadline - loop.time())
             # Callers before handlers, if the time is short: those lose an answer, these begin again where they were.
             await self._actors.stop(max(deadline - loop.time(), 0))
             await self._leases.leave(max(deadline - loop.time(), 0))
@@ -217,6 +216,8 @@ class Engine:
         while passed < (head := await self._wiring.journal.store.head()):
             for place in self._places().values():
                 await place.reach(head)
+            for _, sink in self._processes:
+                await sink.at_rest()
             for relay in self._relays:
                 await relay.at_rest()
             passed = head
@@ -321,9 +322,20 @@ class Engine:
         self._relays.append(relay)
         self._relaying.append(self.supervisor.keep(f"relay {process.name}", relay.run))
 
-    async def _send(self, command: object, command_id: UUID) -> None:
-        # What waits for its commands is the process itself: whatever was registered for the command, it goes on.
-        order = self.dispatcher.preparation.order(command, command_id=command_id, options=EVENTUALLY)
+    def _errands(self, process: ProcessType, owner: Owner) -> Errands:
+        """Return what sends the commands of *process* for the *owner* of one of its slots."""
+        wiring = self._wiring
+        send = partial(self._send, options=process.options.over(EVENTUALLY))
+
+        def relay(bell: Bell) -> Relay:
+            return Relay(process, wiring.journal.store, bell, send, wiring.defaults.handler_retry, wiring.clock, owner)
+
+        name = f"relay {process.name} slot {owner.hold.lease.slot}"
+        return Errands(name, relay, self.supervisor.keep, wiring.clock)
+
+    async def _send(self, command: object, command_id: UUID, *, options: Options = EVENTUALLY) -> None:
+        # Whatever was registered for the command, nobody waits for its handlers who has not said so himself.
+        order = self.dispatcher.preparation.order(command, command_id=command_id, options=options)
         await self.dispatcher.dispatch(order)
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from framework.store.health import StoreHealth
 from framework.store.streams import Streams
-from framework.store.subscriptions import Lease, ParkedEvent, Subscriptions
+from framework.store.subscriptions import Lease, ParkedEvent, Subscriptions, hash_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -380,6 +380,18 @@ class Pending(NamedTuple):
     command: OutboxRow
 
 
+class Part(NamedTuple):
+    """The instances of a process that fall into one slot, and the right to act for them."""
+
+    lease: Lease
+    partitions: int
+    """How many slots the process has."""
+
+    def has(self, instance: str) -> bool:
+        """Say whether *instance* falls into the slot."""
+        return hash_of(instance) % self.partitions == self.lease.slot
+
+
 @attrs.frozen
 class ProcessChange:
     """What handling some events, or a refusal, did to the instances of a process."""
@@ -395,10 +407,16 @@ class ProcessChange:
     """Events to set aside, or what is new of those that are; a refusal has none."""
     released: Sequence[ParkedEvent] = ()
     """Those that are set aside no longer."""
+    drops_rest: bool = False
+    """Whether what was yielded together with a refused command, and waits behind it, is not to be sent either."""
 
 
 class ProcessStore(Protocol):
-    """The state of process managers and the commands they have yet to send."""
+    """The state of process managers and the commands they have yet to send.
+
+    What is done for a `Part` concerns its instances alone, and raises `LeaseLost` where its lease is not good any more:
+    nothing was changed then. Without one it is done for all instances, whoever asks.
+    """
 
     async def load_instances(self, process: str, instances: Collection[str]) -> Mapping[str, InstanceRow]:
         """Return the instances there are among *instances*, those that are finished included."""
@@ -426,14 +444,17 @@ class ProcessStore(Protocol):
         """
         ...
 
-    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
-        """Return at most *limit* commands to send, oldest first.
+    async def outbox(
+        self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first, and none of the instances *but*.
 
-        Parked commands, and those queued behind a parked one of their instance, are left out.
+        Parked commands, and those queued behind a parked one of their instance, are left out. Nobody's lease is looked
+        at.
         """
         ...
 
-    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+    async def fire(self, process: str, *, until: datetime, limit: int, part: Part | None = None) -> datetime | None:
         """Put the commands that are due at *until*, or were before, into the outbox: at most *limit*, earliest first.
 
         Returns when the next is due of those that are left; None if there are none.
@@ -452,11 +473,11 @@ class ProcessStore(Protocol):
         """Return the parked commands, oldest first."""
         ...
 
-    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+    async def settle(self, process: str, command_ids: Collection[UUID], *, part: Part | None = None) -> None:
         """Remove commands that have had their answer from the outbox."""
         ...
 
-    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
         """Remove a refused command and apply what its process made of it, all or nothing.
 
         The new commands take the place of the refused one, before those of the instance that wait. Returns False, and
@@ -464,7 +485,7 @@ class ProcessStore(Protocol):
         """
         ...
 
-    async def park(self, row: OutboxRow, reason: str) -> None:
+    async def park(self, row: OutboxRow, reason: str, *, part: Part | None = None) -> None:
         """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
         ...
 

@@ -9,6 +9,7 @@ is greater than that of every owner before; progress is written with it, and ref
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -103,6 +104,11 @@ class Lease(NamedTuple):
     slot: int
     """From 0."""
     fence: int
+
+
+def hash_of(key: str) -> int:
+    """Return a number that is the same everywhere and for all time; its rest by the number of slots is a slot."""
+    return zlib.crc32(key.encode())
 
 
 @attrs.frozen

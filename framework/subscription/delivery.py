@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -17,7 +16,7 @@ from framework.journal import Item, Journal, Page, Several, Unreadable
 from framework.messages import Recorded
 from framework.observe import SLOT_HALTED, log
 from framework.selection import Selection
-from framework.store.subscriptions import Definition, Kind, Lease, OnChange, Report, Terms
+from framework.store.subscriptions import Definition, Kind, Lease, OnChange, Report, Terms, hash_of
 from framework.subscription.failure import Halted
 from framework.subscription.slots import Hold
 from framework.subscription.start import start_as_text
@@ -57,6 +56,10 @@ class SlotSink(Protocol):
 
     async def attend(self) -> None:
         """Do what somebody has asked for with parked events; raises `LeaseLost`."""
+        ...
+
+    def end(self) -> None:
+        """Begin nothing more on behalf of the slot: it is let go, or taken over anew."""
         ...
 
 
@@ -144,7 +147,7 @@ class Subscription:
 
 def slot_of_key(key: str, partitions: int) -> int:
     """Return the slot of the events with *key*, of so many."""
-    return zlib.crc32(key.encode()) % partitions
+    return hash_of(key) % partitions
 
 
 def _page(batch: int) -> int:
@@ -260,13 +263,15 @@ class SlotRunner:
         finally:
             if self.rests_at is None:
                 self._sink = None  # after trouble it may stand elsewhere than it thinks
+                sink.end()
             feed.end()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._is_stopping = True
         self._hold.given_up.set()
-        if self.rests_at is not None:
+        if self.rests_at is not None and self._sink is not None:
+            self._sink.end()
             self._sink = None
         if self._feed is not None:
             self._feed.end()

@@ -136,6 +136,9 @@ class SteppingSlot:
             if self._is_mine(events[0]):
                 await self._release(events)
 
+    def end(self) -> None:
+        """Do nothing: it does nothing but deliver."""
+
     async def _take(self, step: Sequence[Item], position: int) -> Fault | None:
         """Take *step*, with what is held back parked; of a fault the event is known if it was the only one."""
         held_back = [] if self._aside.is_empty else [self._row(item) for item in step if self._holds_back(item)]

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from framework.aggregate import Aggregate
 from framework.errors import CommandRejected
 from framework.handler import EventHandler
-from framework.process_manager import Cancel, Continue, ProcessManager, Schedule, Start, Stop, handles
+from framework.process_manager import Cancel, Continue, DropRest, ProcessManager, Schedule, Start, Stop, handles
 from framework.projector import Projector
 from framework.testing.effects import HandlerGiven, ProjectorGiven
 
@@ -122,10 +122,10 @@ class ProcessGiven(Generic[E, C]):
         """Have *instance* hear that *command* was refused with *error*."""
         assert instance in self._instances, f"there is no instance {instance!r}: {sorted(self._instances)}"
         answers = list(self._instances[instance].rejected(command, error))
-        yielded = self._sort(instance, (answer for answer in answers if not isinstance(answer, Stop)))
+        yielded = self._sort(instance, (answer for answer in answers if not isinstance(answer, Stop | DropRest)))
         if any(isinstance(answer, Stop) for answer in answers):
             self._end(instance)
-        return ProcessThen(yielded)
+        return ProcessThen(yielded, drops_rest=any(isinstance(answer, DropRest) for answer in answers))
 
     def when_time_passes(self, by: timedelta) -> ProcessThen[C]:
         """Have what was scheduled and comes due within *by* sent, in order of time."""
@@ -169,8 +169,9 @@ class ProcessGiven(Generic[E, C]):
 class ProcessThen(Generic[C]):
     """What a process manager yields."""
 
-    def __init__(self, yielded: Sequence[C | Schedule[C] | Cancel]) -> None:
+    def __init__(self, yielded: Sequence[C | Schedule[C] | Cancel], *, drops_rest: bool = False) -> None:
         self._yielded = yielded
+        self._drops_rest = drops_rest
 
     def then(self, *commands: C) -> None:
         """Assert that exactly these *commands* are sent, in this order; with none, that nothing is.
@@ -179,6 +180,10 @@ class ProcessThen(Generic[C]):
         """
         sent = [each for each in self._yielded if not isinstance(each, Schedule | Cancel)]
         assert sent == list(commands), f"expected {_list(commands)}, but {_list(sent)} would be sent"
+
+    def then_rest_is_dropped(self) -> None:
+        """Assert that what was to be sent after the refused command is not sent."""
+        assert self._drops_rest, "expected that what follows the refused command is dropped, but it is sent"
 
     def then_scheduled(self, *timers: Schedule[C] | Cancel) -> None:
         """Assert that exactly these *timers* are set or cancelled, in this order; with none, that nothing is."""

@@ -31,7 +31,7 @@ from framework.errors import (
     WrongExpectedVersion,
 )
 from framework.policies import Defaults
-from framework.store.protocol import Appended, OutboxRow, ProcessChange, Receipt, StreamWrite
+from framework.store.protocol import Appended, OutboxRow, Part, ProcessChange, Receipt, StreamWrite
 from framework.testing import eventually
 
 QUICK = Defaults(handler_retry=Backoff(attempts=2, first=timedelta(milliseconds=1)))
@@ -217,11 +217,11 @@ async def test_what_was_sent_but_not_settled_is_sent_again_and_takes_effect_once
         is_dying = True
         dies = asyncio.Event()
 
-        async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+        async def settle(self, process: str, command_ids: Collection[UUID], *, part: Part | None = None) -> None:
             if self.is_dying:
                 self.dies.set()
                 await asyncio.get_running_loop().create_future()
-            await super().settle(process, command_ids)
+            await super().settle(process, command_ids, part=part)
 
     store = Forgetful()
     async with Application(store=store, router=shop(), processes=[Fulfil]) as app:
@@ -241,10 +241,10 @@ async def test_a_refusal_heard_but_not_answered_is_answered_after_a_restart() ->
     class Forgetful(MemoryEventStore):
         is_dying = True
 
-        async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
             if self.is_dying:
                 await asyncio.get_running_loop().create_future()
-            return await super().settle_refused(row, change)
+            return await super().settle_refused(row, change, part=part)
 
     store = Forgetful()
     async with Application(store=store, router=shop(), processes=[Fulfil]) as app:

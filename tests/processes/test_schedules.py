@@ -27,7 +27,7 @@ from framework.errors import ConfigurationError, InvalidIdentity, InvalidOption,
 from framework.policies import Defaults
 from framework.process_manager import LONGEST
 from framework.runtime.schedules import PROCESS
-from framework.store.protocol import EventStore, OutboxRow, ProcessChange
+from framework.store.protocol import EventStore, OutboxRow, Part, ProcessChange
 from framework.testing import ManualClock, eventually
 from framework.testing.application import WatchedApplication
 
@@ -345,11 +345,11 @@ async def test_what_was_sent_and_not_settled_is_sent_again_and_takes_effect_once
         is_dying = True
         dies = asyncio.Event()
 
-        async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+        async def settle(self, process: str, command_ids: Collection[UUID], *, part: Part | None = None) -> None:
             if self.is_dying and await self.receipts(command_ids):
                 self.dies.set()
                 await asyncio.get_running_loop().create_future()
-            await super().settle(process, command_ids)
+            await super().settle(process, command_ids, part=part)
 
     store = Forgetful(clock)
     async with opened(store, clock) as app:
@@ -375,10 +375,10 @@ async def test_what_is_cancelled_in_the_moment_that_it_is_due_is_not_sent_and_do
         is_asked = asyncio.Event()
         answers = asyncio.Event()
 
-        async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
             self.is_asked.set()
             await self.answers.wait()
-            return await super().settle_refused(row, change)
+            return await super().settle_refused(row, change, part=part)
 
     store = Slow(clock)
     async with opened(store, clock) as app:
@@ -401,12 +401,12 @@ async def test_who_begins_a_command_late_finds_that_another_has_begun_it(clock: 
         is_asked = asyncio.Event()
         answers = asyncio.Event()
 
-        async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+        async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
             self.asked += 1
             if self.asked == 1:
                 self.is_asked.set()
                 await self.answers.wait()
-            return await super().settle_refused(row, change)
+            return await super().settle_refused(row, change, part=part)
 
     store = Slow(clock)
     async with store, opened(store, clock) as slow:

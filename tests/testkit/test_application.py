@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from framework.errors import ConfigurationError, NotRunning, SubsystemFailed, Un
 from framework.policies import Defaults
 from framework.runtime.processes import Bell, ProcessType, Relay
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.protocol import Expected, NewEvent, OutboxRow, ProcessChange, StreamWrite
+from framework.store.protocol import Expected, NewEvent, OutboxRow, Part, ProcessChange, StreamWrite
 from framework.store.subscriptions import Definition, Lease, Terms
 from framework.testing import ManualClock, MemoryApplications, WatchedApplication, assert_correlated
 from framework.testing.store_contract.parts import take
@@ -147,9 +147,11 @@ class SlowOutbox(MemoryEventStore):
         super().__init__()
         self.gate = asyncio.Event()
 
-    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
+    async def outbox(
+        self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         await self.gate.wait()
-        return await super().outbox(process, limit=limit)
+        return await super().outbox(process, limit=limit, part=part, but=but)
 
 
 async def test_commands_that_are_not_sent_yet_are_waited_for() -> None:

@@ -6,7 +6,8 @@ gets the answer it got before.
 """
 
 from framework.runtime.processes.declared import ProcessType
-from framework.runtime.processes.relay import Bell, Relay, Relayed, Send
+from framework.runtime.processes.errands import Errands
+from framework.runtime.processes.relay import Bell, Owner, Relay, Relayed, Send
 from framework.runtime.processes.sink import ProcessSink, on_error
 
-__all__ = ["Bell", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send", "on_error"]
+__all__ = ["Bell", "Errands", "Owner", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send", "on_error"]

@@ -10,7 +10,7 @@ from framework.codec import Codec
 from framework.contracts import initial_state, message_types
 from framework.errors import CommandRejected, ConfigurationError, DuplicateName, InvalidInterest
 from framework.journal import Item, pieces
-from framework.process_manager import Continue, Interest, ProcessManager, Start, Stop
+from framework.process_manager import Continue, DropRest, Interest, ProcessManager, Start, Stop
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
 from framework.subscription.checks import check_partitions, check_revision
@@ -32,6 +32,9 @@ class ProcessType:
             seconds = manager.step_timeout.total_seconds()
             raise ConfigurationError(f"{self.name} has a step_timeout of {seconds:g} s: no step is that quick")
         self.step_timeout_s = manager.step_timeout.total_seconds()
+        if manager.options.fault:
+            raise ConfigurationError(f"{self.name}.options: {manager.options.fault}")
+        self.options = manager.options
         self.events = message_types(manager, ProcessManager, 0)
         self.codec = codec
         self.commands: dict[str, type] = {}
@@ -64,17 +67,23 @@ class ProcessType:
         if instance is None or instance.state is None:
             raise refusal
         answers = list(self.load(instance.state).rejected(command, refusal))
-        is_stopped = any(isinstance(answer, Stop) for answer in answers)
         yielded = self.yielded()
         source = Source(row.command_id, row.correlation_id, at)
-        yielded.take(row.instance, [answer for answer in answers if not isinstance(answer, Stop)], source)
-        if is_stopped:
+        yielded.take(row.instance, [each for each in answers if not isinstance(each, Stop | DropRest)], source)
+        stops = [answer for answer in answers if isinstance(answer, Stop)]
+        for stop in stops:
+            if stop.id != row.instance:
+                message = (
+                    f"{self.name} {row.instance!r} answered a refusal with {stop!r}: an instance stops itself only"
+                )
+                raise InvalidInterest(message)
             yielded.end(row.instance)
         return ProcessChange(
-            saved=[instance._replace(state=None)] if is_stopped else [],
+            saved=[instance._replace(state=None)] if stops else [],
             commands=yielded.commands,
             withdrawn=yielded.withdrawn,
             timers=yielded.timers,
+            drops_rest=any(isinstance(answer, DropRest) for answer in answers),
         )
 
     def slots_of(self, event: Item) -> Collection[int]:

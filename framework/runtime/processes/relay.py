@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from contextvars import Context
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Protocol
 from uuid import UUID
 
+import attrs
+
 from framework.clock import Clock
 from framework.errors import (
     CommandRejected,
     DispatchTimeout,
+    LeaseLost,
     OutcomeUnknown,
     StorageUnavailable,
     TooManyAttempts,
 )
 from framework.messages import Cause, current_cause
-from framework.observe import HANDLER_RETRY, PROCESS_COMMAND_BEATEN, PROCESS_COMMAND_PARKED, caused, log
+from framework.observe import PROCESS_COMMAND_DELAYED, PROCESS_COMMAND_PARKED, caused, log
 from framework.policies import CONFLICT, POLL_SECONDS, Backoff
-from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange, ProcessStore
+from framework.store.protocol import InstanceRow, OutboxRow, Part, ProcessChange, ProcessStore
+from framework.subscription.slots import Hold
 
 RELAY_PAGE = 500
 """Commands read from the outbox at once."""
@@ -55,7 +61,9 @@ class Relayed(Protocol):
 class Bell:
     """Tells a relay that there is more to send, or will be."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None] | None = None) -> None:
+        """Call *wake* each time it rings."""
+        self._wake = wake
         self.rung = asyncio.Event()
         self.due_at: datetime | None = None
         """When the first is due of what was scheduled since the relay looked."""
@@ -65,24 +73,62 @@ class Bell:
         for timer in change.timers:
             self.due_at = timer.due_at if self.due_at is None else min(self.due_at, timer.due_at)
         if change.commands or change.timers:
-            self.rung.set()
+            self.ring()
+
+    def ring(self) -> None:
+        """Say that there may be something to send."""
+        self.rung.set()
+        if self._wake is not None:
+            self._wake()
+
+
+@attrs.frozen
+class Owner:
+    """Who has a slot of a process, and alone acts for the instances in it."""
+
+    hold: Hold
+    partitions: int
+    """How many slots the process has."""
+    turn: asyncio.Lock
+    """Of whoever reads instances to write them: events, and refusals."""
+
+    @property
+    def part(self) -> Part:
+        """What is to be said to the store."""
+        return Part(self.hold.lease, self.partitions)
 
 
 class Relay:
     """Sends the commands of a process: in order for each instance, many instances at a time."""
 
     def __init__(
-        self, process: Relayed, store: ProcessStore, bell: Bell, send: Send, retry: Backoff, clock: Clock
+        self,
+        process: Relayed,
+        store: ProcessStore,
+        bell: Bell,
+        send: Send,
+        retry: Backoff,
+        clock: Clock,
+        owner: Owner | None = None,
     ) -> None:
+        """Send for the slot of *owner* while he has it; without one for all instances, beside whoever else does."""
         self._process = process
         self._store = store
         self._bell = bell
         self._clock = clock
-        self._next_due: datetime | None = None
+        self._owner = owner
+        self._part = None if owner is None else owner.part
+        self._turn = asyncio.Lock() if owner is None else owner.turn
+        self.next_due: datetime | None = None
+        """When the first is due of what is scheduled, as far as is known."""
         self._look_at = 0.0
         """When to look at timers that others may have left, by the loop's clock."""
         self._send = send
         self._retry = retry
+        self._failures: Counter[UUID] = Counter()
+        """How often commands could not be sent."""
+        self._delayed: dict[str, float] = {}
+        """Until when instances are left alone, by the loop's clock: their first command is to be sent again."""
         self._rests = asyncio.Event()
         """Set while there was nothing to send when it last looked."""
 
@@ -92,32 +138,51 @@ class Relay:
             self._rests.clear()  # it is about to look again
         await self._rests.wait()
 
+    def end(self) -> None:
+        """Let nobody wait for what it has not sent: somebody else will, or nobody."""
+        self._bell.rung.clear()
+        self._rests.set()
+
     async def run(self) -> None:
         """Send for ever. Cancellation loses nothing: what was not settled is sent again under the same ids."""
         while True:
-            self._rests.clear()
+            await self.drain()
+            await self._more()
+
+    async def drain(self) -> None:
+        """Send until there is nothing more. Raises `LeaseLost`; cancellation loses nothing, as with `run`."""
+        self._rests.clear()
+        while True:
             self._bell.rung.clear()
+            self._check()
             await self._fire()
-            rows = await self._store.outbox(self._process.name, limit=RELAY_PAGE)
+            rows = await self._store.outbox(
+                self._process.name, limit=RELAY_PAGE, part=self._part, but=self._left_alone()
+            )
             if rows:
                 await self._send_all(rows)
-            else:
-                await self._more()
+            elif self._delayed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(self._delayed.values())):
+                        await self._bell.rung.wait()
+            elif not self._bell.rung.is_set():  # by somebody while it looked
+                self._rests.set()
+                return
 
     async def _fire(self) -> None:
         """Have what is due sent with the rest; look at what nobody here has scheduled only once in a while."""
         time, now = asyncio.get_running_loop().time(), self._clock.now()
         if (first := self._bell.due_at) is not None:
-            self._next_due = first if self._next_due is None else min(self._next_due, first)
+            self.next_due = first if self.next_due is None else min(self.next_due, first)
             self._bell.due_at = None
-        if time >= self._look_at or (self._next_due is not None and self._next_due <= now):
-            self._next_due = await self._store.fire(self._process.name, until=now, limit=RELAY_PAGE)
+        if time >= self._look_at or (self.next_due is not None and self.next_due <= now):
+            name = self._process.name
+            self.next_due = await self._store.fire(name, until=now, limit=RELAY_PAGE, part=self._part)
             self._look_at = time + POLL_SECONDS
 
     async def _more(self) -> None:
-        withdraw = self._clock.alarm(self._next_due, self._bell.rung.set) if self._next_due is not None else None
-        if not self._bell.rung.is_set():  # by somebody while it looked, or because the time has come meanwhile
-            self._rests.set()
+        """Return when something is to be sent, or somebody else may have left something."""
+        withdraw = self._clock.alarm(self.next_due, self._bell.rung.set) if self.next_due is not None else None
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await self._bell.rung.wait()
@@ -146,14 +211,14 @@ class Relay:
         finally:
             # What was accepted before a failure, or before this was cancelled, is settled all the same.
             if settled:
-                await self._store.settle(self._process.name, settled)
+                await self._store.settle(self._process.name, settled, part=self._part)
 
     async def _send_in_order(self, rows: Sequence[OutboxRow]) -> list[UUID]:
-        """Send the commands of one instance until one is refused; return those that were accepted."""
+        """Send the commands of one instance until one is not accepted; return those that were."""
         accepted: list[UUID] = []
         for row in rows:
-            cause = Cause(row.correlation_id, row.causation_id, (self._process.name,))
-            token = current_cause.set(cause)
+            # On nobody's behalf that could be waited for: what led to it is stored, and waits no more.
+            token = current_cause.set(Cause(row.correlation_id, row.causation_id, ()))
             try:
                 with caused(
                     correlation_id=row.correlation_id,
@@ -169,74 +234,63 @@ class Relay:
         return accepted
 
     async def _sent(self, row: OutboxRow) -> bool:
-        """Send one command, and say whether it was accepted; what is refused is answered by the process itself."""
-        if row.timer is not None and not await self._store.is_waiting(row.process, row.command_id):
-            return True  # withdrawn after it was read
-        command = self._process.command(row)
-        refusals: list[CommandRejected] = []
-        defeats: list[TooManyAttempts] = []
-
-        async def attempt() -> None:
+        """Send one command, and say whether it was accepted; if not, what follows from that is done."""
+        try:
+            self._check()
+            if row.timer is not None and not await self._store.is_waiting(row.process, row.command_id):
+                return True  # withdrawn after it was read
+            command = self._process.command(row)
+            self._check()
             try:
                 await self._send(command, row.command_id)
             except CommandRejected as refusal:
-                refusals.append(refusal)
-            except TooManyAttempts as defeat:
-                defeats.append(defeat)
-            except (OutcomeUnknown, DispatchTimeout) as error:
-                # No fault of the command, however long it lasts: sent again under its id, it is answered as it was.
-                raise StorageUnavailable(f"{row.command_type} has no answer yet: {error}") from error
-
-        try:
-            await self._insist(attempt)
-            if refusals:
-                await self._refused(row, command, refusals[0])
-            elif defeats:
-                await self._beaten(row, defeats[0])
-            else:
-                return True
-        except StorageUnavailable:
+                await self._refused(row, command, refusal)
+                return False
+        except (StorageUnavailable, LeaseLost):
             raise
+        except (TooManyAttempts, OutcomeUnknown, DispatchTimeout) as delay:
+            # No fault of the command, however often: sent again under its id, it is answered as it was.
+            self._delay(row, delay, CONFLICT.longest.total_seconds())
+            return False
         except Exception as error:  # noqa: BLE001 - a command that cannot be sent must stop its instance, and no other
-            reason = f"{type(error).__name__}: {error}"
-            log.error(PROCESS_COMMAND_PARKED, reason=reason, command=row.command_type)
-            await self._store.park(row, reason)
-        return False
+            await self._failed(row, error)
+            return False
+        self._failures.pop(row.command_id, None)
+        return True
 
-    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Await *attempt* until it succeeds, with growing pauses; raises its last error when the policy gives up."""
-        failures = 0
-        while True:
-            try:
-                await attempt()
-            except StorageUnavailable:
-                raise
-            except Exception as error:
-                failures += 1
-                if failures >= self._retry.attempts:
-                    raise
-                wait_s = self._retry.delay_s(failures)
-                log.warning(
-                    HANDLER_RETRY,
-                    handler=self._process.name,
-                    position=0,
-                    attempt=failures,
-                    error=repr(error),
-                    wait_s=wait_s,
-                )
-                await asyncio.sleep(wait_s)
-            else:
-                return
+    async def _failed(self, row: OutboxRow, error: Exception) -> None:
+        """Have *row* sent again after a while, as often as may be, or park it."""
+        self._failures[row.command_id] += 1
+        failures = self._failures[row.command_id]
+        if failures < self._retry.attempts and not isinstance(error, CommandRejected):
+            self._delay(row, error, self._retry.delay_s(failures), failures)
+            return
+        del self._failures[row.command_id]
+        reason = f"{type(error).__name__}: {error}"
+        log.error(PROCESS_COMMAND_PARKED, reason=reason, command=row.command_type)
+        await self._store.park(row, reason, part=self._part)
 
-    @staticmethod
-    async def _beaten(row: OutboxRow, defeat: TooManyAttempts) -> None:
-        # Its rivals' fault, if anybody's: it keeps its place, and the next page begins with it again.
-        wait_s = CONFLICT.longest.total_seconds()
-        log.warning(PROCESS_COMMAND_BEATEN, command=row.command_type, error=str(defeat), wait_s=wait_s)
-        await asyncio.sleep(wait_s)
+    def _delay(self, row: OutboxRow, error: Exception, wait_s: float, attempt: int = 0) -> None:
+        """Leave the instance of *row* alone for a while: its commands keep their places, and others go on."""
+        self._delayed[row.instance] = asyncio.get_running_loop().time() + wait_s
+        log.warning(
+            PROCESS_COMMAND_DELAYED, command=row.command_type, attempt=attempt, error=repr(error), wait_s=wait_s
+        )
+
+    def _left_alone(self) -> Collection[str]:
+        time = asyncio.get_running_loop().time()
+        self._delayed = {instance: until for instance, until in self._delayed.items() if until > time}
+        return self._delayed
 
     async def _refused(self, row: OutboxRow, command: Any, refusal: CommandRejected) -> None:
-        rows = await self._store.load_instances(row.process, [row.instance])
-        change = self._process.refused(row, rows.get(row.instance), command, refusal, self._clock.now())
-        await self._store.settle_refused(row, change)
+        # In turn with the events of its instance: what it says is stored before the next of them is handled.
+        async with self._turn:
+            rows = await self._store.load_instances(row.process, [row.instance])
+            change = self._process.refused(row, rows.get(row.instance), command, refusal, self._clock.now())
+            await self._store.settle_refused(row, change, part=self._part)
         self._bell.ring_for(change)
+
+    def _check(self) -> None:
+        """Raise `LeaseLost` if the slot may be another's by now."""
+        if self._owner is not None:
+            self._owner.hold.check()

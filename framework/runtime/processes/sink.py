@@ -7,7 +7,7 @@ after that it is parked under the instance's id, with all later ones that name i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +20,8 @@ from framework.messages import Recorded
 from framework.process_manager import Interest
 from framework.reactions import PARK, Halt, Park, Reaction, Retry
 from framework.runtime.processes.declared import ProcessType
-from framework.runtime.processes.relay import Bell
+from framework.runtime.processes.errands import Errands
+from framework.runtime.processes.relay import Owner
 from framework.runtime.processes.step import Step
 from framework.selection import Selection
 from framework.store.protocol import InstanceRow, ProcessChange
@@ -47,10 +48,20 @@ class Fault:
 class ProcessSink:
     """Delivers to the instances of one process manager."""
 
-    def __init__(self, process: ProcessType, journal: Journal, policy: Policy, clock: Clock) -> None:
-        self.bell = Bell()
-        """Rung when there may be something to send."""
+    def __init__(
+        self,
+        process: ProcessType,
+        journal: Journal,
+        policy: Policy,
+        clock: Clock,
+        errands: Callable[[ProcessType, Owner], Errands],
+    ) -> None:
+        """Have what instances yield sent, by what *errands* returns for the owner of a slot."""
         self._process = process
+        self._errands = errands
+        self._slots: dict[int, ProcessSlot] = {}
+        """Those that were taken over last, by their numbers."""
+        self._is_quiet = False
         self._journal = journal
         self._policy = policy
         self._clock = clock
@@ -61,17 +72,33 @@ class ProcessSink:
         parked = await self._journal.store.subscriptions.parked([subscription.name])
         slot = hold.lease.slot
         aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])
-        return ProcessSlot(
+        owner = Owner(hold, self._process.partitions, asyncio.Lock())
+        errands = self._errands(self._process, owner)
+        taken = self._slots[slot] = ProcessSlot(
             self._process,
             self._journal,
             subscription.selection,
             self._policy,
             self._clock,
-            self.bell,
-            hold,
+            owner,
+            errands,
             terms.position,
             aside,
         )
+        if self._is_quiet:
+            taken.end()
+        return taken
+
+    async def at_rest(self) -> None:
+        """Return when no slot that was taken over here has anything to send."""
+        for slot in list(self._slots.values()):
+            await slot.errands.at_rest()
+
+    def quiet(self) -> Collection[asyncio.Task[None]]:
+        """Send nothing more, and return what is to be awaited for that."""
+        self._is_quiet = True
+        ending = [slot.errands.end() for slot in self._slots.values()]
+        return [task for task in ending if task is not None]
 
 
 class ProcessSlot:
@@ -84,23 +111,23 @@ class ProcessSlot:
         selection: Selection,
         policy: Policy,
         clock: Clock,
-        bell: Bell,
-        hold: Hold,
+        owner: Owner,
+        errands: Errands,
         position: int,
         aside: Aside,
     ) -> None:
         self.position = position
+        self.errands = errands
+        """What sends for the instances, from the first `attend` on."""
         self._process = process
         self._journal = journal
         self._store = journal.store
         self._selection = selection
         self._policy = policy
         self._clock = clock
-        self._bell = bell
-        self._hold = hold
+        self._hold = owner.hold
+        self._turn = owner.turn
         self._aside = aside
-        self._turn = asyncio.Lock()
-        """Of whoever reads instances to write them: events, and refusals."""
 
     @property
     def parked_keys(self) -> int:
@@ -124,12 +151,17 @@ class ProcessSlot:
                 self._hold.check_wanted()
 
     async def attend(self) -> None:
-        """Do what somebody has asked for with parked events."""
+        """Do what somebody has asked for with parked events, and send what somebody may have left to be sent."""
+        self.errands.bell.ring()
         if self._aside.is_empty:
             return
         for events in asked_for(await self._store.subscriptions.parked([self._process.name])):
             if self._aside.holds_back(events[0].key):
                 await self._release(events)
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self.errands.end()
 
     async def _take(
         self, items: Sequence[Item], position: int, given_up: Mapping[str, Failure] | None = None
@@ -216,7 +248,7 @@ class ProcessSlot:
     async def _save(self, change: ProcessChange, position: int) -> None:
         await self._store.advance_process(self._hold.lease, change, position=position)
         self.position = position
-        self._bell.ring_for(change)
+        self.errands.bell.ring_for(change)
 
     def _mine(self, item: Item) -> Sequence[tuple[Recorded[Any], Interest]]:
         """Return what *item* means to the instances of this slot, with the event of today that means it."""

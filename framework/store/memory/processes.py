@@ -10,7 +10,7 @@ from uuid import UUID
 
 from framework.clock import Clock
 from framework.store.memory.subscriptions import MemorySubscriptions
-from framework.store.protocol import InstanceRow, OutboxRow, Pending, ProcessChange, StoredEvent, TimerRow
+from framework.store.protocol import InstanceRow, OutboxRow, Part, Pending, ProcessChange, StoredEvent, TimerRow
 from framework.store.subscriptions import Lease
 
 
@@ -53,28 +53,31 @@ class MemoryProcesses:
         last = {row.command.instance for row in rows[limit - 1 : limit]}
         return [row for place, row in enumerate(rows) if place < limit or row.command.instance in last]
 
-    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
-        """Return at most *limit* commands to send, oldest first."""
-        held_back: set[str] = set()
+    async def outbox(
+        self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first, and none of the instances *but*."""
+        held_back = set(but)
         rows: list[OutboxRow] = []
         for row in self._outboxes[process].values():
             if len(rows) == limit:
                 break
             if row.parked is not None:
                 held_back.add(row.instance)
-            elif row.instance not in held_back:
+            elif row.instance not in held_back and (part is None or part.has(row.instance)):
                 rows.append(row)
         return rows
 
-    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+    async def fire(self, process: str, *, until: datetime, limit: int, part: Part | None = None) -> datetime | None:
         """Put the commands that are due at *until*, or were before, into the outbox; return when the next is due."""
+        self._check(part)
         timers = self._timers[process]
-        for row in _by_time(timers.values())[:limit]:
-            if row.due_at > until:
-                break
+        mine = _by_time(row for row in timers.values() if part is None or part.has(row.command.instance))
+        due = [row for row in mine[:limit] if row.due_at <= until]
+        for row in due:
             del timers[row.command.instance, row.command.timer or ""]
             self._fill(process, [row.command])
-        return min((row.due_at for row in timers.values()), default=None)
+        return mine[len(due)].due_at if len(due) < len(mine) else None
 
     async def is_waiting(self, process: str, command_id: UUID) -> bool:
         """Say whether that command is in the outbox, neither settled nor withdrawn."""
@@ -89,23 +92,28 @@ class MemoryProcesses:
         """Return the parked commands, oldest first."""
         return [row for row in self._outboxes[process].values() if row.parked is not None]
 
-    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+    async def settle(self, process: str, command_ids: Collection[UUID], *, part: Part | None = None) -> None:
         """Remove commands that have had their answer from the outbox."""
+        self._check(part)
         outbox = self._outboxes[process]
         for command_id in command_ids:
             outbox.pop(command_id, None)
 
-    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
         """Put what a process made of a refused command in its place; False if it is settled already."""
+        self._check(part)
         outbox = self._outboxes[row.process]
         if row.command_id not in outbox:
             return False
         self._apply(row.process, change, but=row.command_id)
+        if change.drops_rest:
+            _drop_rest(outbox, outbox[row.command_id])
         self._outboxes[row.process] = _replaced(outbox, row.command_id, change.commands)
         return True
 
-    async def park(self, row: OutboxRow, reason: str) -> None:
+    async def park(self, row: OutboxRow, reason: str, *, part: Part | None = None) -> None:
         """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
+        self._check(part)
         outbox = self._outboxes[row.process]
         if (waiting := outbox.get(row.command_id)) is not None:
             outbox[row.command_id] = waiting._replace(parked=reason)
@@ -131,6 +139,10 @@ class MemoryProcesses:
             timers[timer.command.instance, timer.command.timer or ""] = timer
         return withdrawn
 
+    def _check(self, part: Part | None) -> None:
+        if part is not None:
+            self.subscriptions.check(part.lease)
+
     def _fill(self, process: str, commands: Iterable[OutboxRow]) -> None:
         outbox = self._outboxes[process]
         for row in commands:
@@ -140,6 +152,15 @@ class MemoryProcesses:
 
 def _by_time(timers: Iterable[TimerRow]) -> list[TimerRow]:
     return sorted(timers, key=lambda row: (row.due_at, row.command.instance, row.command.timer))
+
+
+def _drop_rest(outbox: dict[UUID, OutboxRow], refused: OutboxRow) -> None:
+    """Remove what waits behind *refused* and was yielded together with it."""
+    for row in list(outbox.values()):
+        is_behind = (row.number, row.piece) > (refused.number, refused.piece)
+        is_of_it = row.instance == refused.instance and row.causation_id == refused.causation_id
+        if is_behind and is_of_it and row.timer is None and row.parked is None:
+            del outbox[row.command_id]
 
 
 def _replaced(outbox: Mapping[UUID, OutboxRow], refused: UUID, commands: Iterable[OutboxRow]) -> dict[UUID, OutboxRow]:

@@ -276,6 +276,10 @@ class MemorySubscriptions:
             slot.reported_at,
         )
 
+    def check(self, lease: Lease) -> None:
+        """Raise `LeaseLost` unless *lease* is good."""
+        self._held(lease)
+
     def _held(self, lease: Lease) -> _Slot:
         slot = self._slots.get((lease.name, lease.slot))
         if slot is None or slot.fence != lease.fence:

@@ -13,8 +13,8 @@ from framework.errors import LeaseLost
 from framework.store.postgres import statements
 from framework.store.postgres.asking import Asking
 from framework.store.postgres.subscriptions import parked_columns
-from framework.store.protocol import InstanceRow, OutboxRow, Pending, ProcessChange, TimerRow
-from framework.store.subscriptions import Lease
+from framework.store.protocol import InstanceRow, OutboxRow, Part, Pending, ProcessChange, TimerRow
+from framework.store.subscriptions import Lease, hash_of
 
 
 class ProcessTables(Asking):
@@ -61,20 +61,25 @@ class ProcessTables(Asking):
         found = [Pending(due_at, OutboxRow(*command)) for due_at, *command in rows]
         return sorted(found, key=_order)
 
-    async def outbox(self, process: str, *, limit: int) -> Sequence[OutboxRow]:
-        """Return at most *limit* commands to send, oldest first, without those behind a parked one."""
-        return [OutboxRow(*row) for row in await self._fetch(statements.OUTBOX, process, limit)]
+    async def outbox(
+        self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        """Return at most *limit* commands to send, oldest first, without those behind a parked one, or of *but*."""
+        slot, _, partitions = _owned(part)
+        rows = await self._fetch(statements.OUTBOX, process, limit, partitions, slot, list(but))
+        return [OutboxRow(*row) for row in rows]
 
-    async def fire(self, process: str, *, until: datetime, limit: int) -> datetime | None:
+    async def fire(self, process: str, *, until: datetime, limit: int, part: Part | None = None) -> datetime | None:
         """Put the commands that are due at *until*, or were before, into the outbox; return when the next is due."""
-        first = await self._next_timer(process)
+        slot, fence, partitions = _owned(part)
+        first = await self._next_timer(process, partitions, slot)
         if first is None or first > until:
             return first  # as mostly: to look is cheaper than to look for what to delete
-        await self._fetch(statements.FIRE_TIMERS, process, until, limit)
-        return await self._next_timer(process)
+        _check(part, await self._fetch(statements.FIRE_TIMERS, process, until, limit, partitions, slot, fence))
+        return await self._next_timer(process, partitions, slot)
 
-    async def _next_timer(self, process: str) -> datetime | None:
-        ((due_at,),) = await self._fetch(statements.NEXT_TIMER, process)
+    async def _next_timer(self, process: str, partitions: int, slot: int | None) -> datetime | None:
+        ((due_at,),) = await self._fetch(statements.NEXT_TIMER, process, partitions, slot)
         return due_at if isinstance(due_at, datetime) else None
 
     async def is_waiting(self, process: str, command_id: UUID) -> bool:
@@ -90,27 +95,44 @@ class ProcessTables(Asking):
         """Return the parked commands, oldest first."""
         return [OutboxRow(*row) for row in await self._fetch(statements.PARKED, process)]
 
-    async def settle(self, process: str, command_ids: Collection[UUID]) -> None:
+    async def settle(self, process: str, command_ids: Collection[UUID], *, part: Part | None = None) -> None:
         """Remove commands that have had their answer from the outbox."""
-        await self._fetch(statements.SETTLE, process, list(command_ids))
+        slot, fence, _ = _owned(part)
+        _check(part, await self._fetch(statements.SETTLE, process, list(command_ids), slot, fence))
 
-    async def settle_refused(self, row: OutboxRow, change: ProcessChange) -> bool:
+    async def settle_refused(self, row: OutboxRow, change: ProcessChange, *, part: Part | None = None) -> bool:
         """Remove a refused command and apply what its process made of it, all or nothing."""
+        slot, fence, _ = _owned(part)
         async with self._transaction() as connection:
             await connection.execute(statements.LOCK_INSTANCES, row.process, [row.instance])
-            stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id])
-            if not stood:
+            stood = await connection.fetch(statements.SETTLE, row.process, [row.command_id], slot, fence)
+            _check(part, stood)
+            if stood[0]["number"] is None:
                 return False
             await _apply(connection, row.process, change)
+            place = row.process, stood[0]["number"], stood[0]["piece"]
+            if change.drops_rest:
+                await connection.execute(statements.DROP_REST, *place, row.instance, row.causation_id)
             if change.commands:
-                place = row.process, stood[0]["number"], stood[0]["piece"]
                 await connection.execute(statements.MAKE_ROOM, *place, len(change.commands))
                 await connection.execute(statements.TAKE_PLACE, *place, *_columns(change.commands))
             return True
 
-    async def park(self, row: OutboxRow, reason: str) -> None:
+    async def park(self, row: OutboxRow, reason: str, *, part: Part | None = None) -> None:
         """Set *row* aside with the *reason*; later commands of its instance wait behind it."""
-        await self._fetch(statements.PARK, row.process, row.command_id, reason)
+        slot, fence, _ = _owned(part)
+        _check(part, await self._fetch(statements.PARK, row.process, row.command_id, reason, slot, fence))
+
+
+def _owned(part: Part | None) -> tuple[int | None, int | None, int]:
+    """Return the slot and the fence that a statement is to look at, none for all, and how many slots there are."""
+    return (None, None, 1) if part is None else (part.lease.slot, part.lease.fence, part.partitions)
+
+
+def _check(part: Part | None, rows: Sequence[Any]) -> None:
+    """Raise `LeaseLost` where a statement says by no row that the lease of *part* is not good."""
+    if part is not None and not rows:
+        raise LeaseLost(*part.lease)
 
 
 async def _apply(connection: Any, process: str, change: ProcessChange) -> int:
@@ -141,6 +163,7 @@ def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
         [row.command for row in commands],
         [row.correlation_id for row in commands],
         [row.causation_id for row in commands],
+        [hash_of(row.instance) for row in commands],
     )
 
 

@@ -29,8 +29,9 @@ VALUES ('00000000-0000-4000-8000-0000000000d1', 'mail', '00000000-0000-4000-8000
 
 INSERT INTO process_instances (process, instance, version, state) VALUES ('transfer', 't', 2, '{"step": 1}');
 
-INSERT INTO outbox (process, instance, piece, command_id, command_type, command, correlation_id, causation_id, parked)
+INSERT INTO outbox (process, instance, piece, command_id, command_type, command, correlation_id, causation_id, parked,
+                    hash)
 VALUES ('transfer', 't', 0, '00000000-0000-4000-8000-0000000000b1', 'Deposit', '{"amount": 1}',
-        '00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-000000000001', NULL),
+        '00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-000000000001', NULL, 2238339752),
        ('transfer', 'u', 0, '00000000-0000-4000-8000-0000000000b2', 'Deposit', '{"amount": 2}',
-        '00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-000000000002', 'no such account');
+        '00000000-0000-4000-8000-00000000000c', '00000000-0000-4000-8000-000000000002', 'no such account', 4066508878);

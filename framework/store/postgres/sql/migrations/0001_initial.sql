@@ -191,6 +191,7 @@ CREATE TABLE process_instances (
     CONSTRAINT process_instances_pkey PRIMARY KEY (process, instance)
 );
 
+-- The rest of an instance's hash by the number of slots is its slot.
 CREATE TABLE outbox (
     process        text    NOT NULL,
     instance       text    COLLATE "C" NOT NULL,
@@ -203,6 +204,7 @@ CREATE TABLE outbox (
     causation_id   uuid    NOT NULL,
     parked         text,
     timer          text,
+    hash           bigint  NOT NULL,
     CONSTRAINT outbox_pkey PRIMARY KEY (process, command_id)
 );
 
@@ -220,6 +222,7 @@ CREATE TABLE timers (
     command        jsonb       NOT NULL,
     correlation_id uuid        NOT NULL,
     causation_id   uuid        NOT NULL,
+    hash           bigint      NOT NULL,
     CONSTRAINT timers_pkey PRIMARY KEY (process, instance, key)
 );
 
