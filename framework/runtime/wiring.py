@@ -63,7 +63,7 @@ def wire(
     started = [ProcessType(manager, codec) for manager in processes]
     _check_names([*handlers, *processes, *projectors])
     check_readers(handlers, projectors)
-    _check_awaited(router, [*handlers, *processes, *projectors])
+    _check_awaited(router, started, [*handlers, *processes, *projectors])
     check_middleware(middleware)
     read_dsn = read_models or store.read_database
     if read_dsn is None:
@@ -129,15 +129,13 @@ def _check_routed(process: ProcessType, router: Router) -> None:
             raise ConfigurationError(message)
 
 
-def _check_awaited(router: Router, handlers: Iterable[object]) -> None:
-    """Refuse a registration whose commands would wait for a handler that is not there."""
+def _check_awaited(router: Router, processes: Iterable[ProcessType], handlers: Iterable[object]) -> None:
+    """Refuse a registration, or a process, whose commands would wait for a handler that is not there."""
     known = set(map(handler_name, handlers))
-    for route in router.commands.values():
-        awaited = route.options.consistency
-        for name in awaited if isinstance(awaited, tuple) else ():
+    options = [(f"{route.command.__name__} is registered", route.options) for route in router.commands.values()]
+    options += [(f"{process.name} has its commands", process.options) for process in processes]
+    for who, each in options:
+        for name in each.consistency if isinstance(each.consistency, tuple) else ():
             if name not in known:
-                message = (
-                    f"{route.command.__name__} is registered to wait for {name!r}, which is no handler, process or"
-                    " projector of this application"
-                )
+                message = f"{who} to wait for {name!r}, which is no handler, process or projector of this application"
                 raise ConfigurationError(message)

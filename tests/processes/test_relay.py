@@ -321,6 +321,33 @@ async def test_a_command_that_loses_to_other_writers_is_sent_until_it_wins_and_h
         assert store.defeats == 0
 
 
+async def test_a_command_that_cannot_be_sent_is_tried_again_later_and_what_others_yield_meanwhile_is_sent() -> None:
+    class Broken(MemoryEventStore):
+        """Takes no parcel of one order."""
+
+        has_failed = asyncio.Event()
+
+        async def append(self, writes: Sequence[StreamWrite], receipts: Sequence[Receipt] = ()) -> tuple[Appended, ...]:
+            if any(write.stream == "Warehouse-a" for write in writes):
+                self.has_failed.set()
+                raise RuntimeError("the scales are broken")
+            return await super().append(writes, receipts)
+
+    patient = Defaults(handler_retry=Backoff(attempts=2, first=timedelta(hours=1)))
+    store = Broken()
+    async with Application(store=store, router=shop(), processes=[Fulfil], defaults=patient) as app:
+        await app.dispatch(Order("a", 1))
+        await store.has_failed.wait()
+
+        await app.dispatch(Order("b", 1))
+
+        async def other_is_shipped() -> None:
+            assert await sent(store, "b") == ["Shipped"]
+
+        await eventually(other_is_shipped)
+        assert not await store.parked("Fulfil")
+
+
 async def _is_shipped(store: MemoryEventStore) -> None:
     assert await sent(store, "a") == ["Shipped"]
 

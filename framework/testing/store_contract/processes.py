@@ -10,10 +10,8 @@ from framework.clock import new_id
 from framework.errors import (
     LeaseLost,
 )
-from framework.store.protocol import (
-    EventStore,
-    ProcessChange,
-)
+from framework.store.protocol import EventStore, Part, ProcessChange
+from framework.store.subscriptions import Lease, hash_of
 from framework.testing.store_contract.parts import (
     OnAStore,
     advance,
@@ -327,3 +325,68 @@ class ProcessContract(OnAStore):
         assert list(await store.parked("q")) == []
         assert await instances(store, "q") == {"i": (2, {"after": 2})}
         assert await position_of(store, "q") == 5
+
+    async def test_what_is_dropped_with_a_refused_command_is_what_was_yielded_together_and_waits_behind_it(
+        self, store: EventStore
+    ) -> None:
+        cause, other_cause = new_id(), new_id()
+        before, refused, rest = (new_command()._replace(causation_id=cause) for _ in range(3))
+        later = new_command()._replace(causation_id=other_cause)
+        of_another = new_command(instance="j")._replace(causation_id=cause)
+        await advance(store, before, refused, rest, of_another)
+        await advance(store, later)
+        instead = new_command()
+
+        change = ProcessChange(commands=[instead], drops_rest=True)
+        assert await store.settle_refused(await row_of(store, refused), change)
+
+        assert await waiting(store) == ids_of([before, instead, of_another, later])
+
+    async def test_the_commands_of_a_part_are_those_of_its_instances(self, store: EventStore) -> None:
+        commands = [new_command(instance=f"i{number}") for number in range(20)]
+        await advance(store, *commands)
+
+        parts = [
+            await store.outbox("p", limit=99, part=Part(Lease("p", slot, 1), 3), but=["i0", "i1", "i2"])
+            for slot in range(3)
+        ]
+
+        assert sorted(row.instance for part in parts for row in part) == sorted(c.instance for c in commands[3:])
+        assert all(hash_of(row.instance) % 3 == slot for slot, part in enumerate(parts) for row in part)
+
+    async def test_the_owner_of_a_part_does_for_it_what_can_be_done(self, store: EventStore) -> None:
+        settled, refused, broken = (new_command(instance=instance) for instance in "ijk")
+        await advance(store, settled, refused, broken)
+        part = Part(await take(store, "p"), 1)
+        instead = new_command(instance="j")
+
+        await store.settle("p", [settled.command_id], part=part)
+        await store.settle("p", [], part=part)
+        change = ProcessChange(commands=[instead])
+        assert await store.settle_refused(await row_of(store, refused), change, part=part)
+        await store.park(await row_of(store, broken), "it broke", part=part)
+        assert not await store.settle_refused(refused, change, part=part)
+
+        assert await waiting(store) == [instead.command_id]
+        assert ids_of(await store.parked("p")) == [broken.command_id]
+
+    async def test_who_has_lost_a_part_does_nothing_for_it_any_more(self, store: EventStore) -> None:
+        command = new_command()
+        await advance(store, command)
+        row = await row_of(store, command)
+        lost = Part(await take(store, "p"), 1)
+        await take(store, "p")
+        change = ProcessChange([finished("i", 1)], [new_command()], drops_rest=True)
+
+        for late in (
+            store.settle("p", [command.command_id], part=lost),
+            store.settle_refused(row, change, part=lost),
+            store.park(row, "it broke", part=lost),
+        ):
+            with pytest.raises(LeaseLost) as caught:
+                await late
+            assert (caught.value.name, caught.value.slot, caught.value.fence) == lost.lease
+
+        assert await waiting(store) == [command.command_id]
+        assert list(await store.parked("p")) == []
+        assert await instances(store) == {}

@@ -8,10 +8,11 @@ from typing import Final
 import pytest
 
 from framework.errors import LeaseLost
-from framework.store.protocol import EventStore, ProcessChange, TimerRow, Withdrawal
+from framework.store.protocol import EventStore, Part, ProcessChange, TimerRow, Withdrawal
 from framework.testing.store_contract.parts import (
     OnAStore,
     apply,
+    define,
     finished,
     ids_of,
     new_command,
@@ -20,6 +21,7 @@ from framework.testing.store_contract.parts import (
     take,
     value_of,
     waiting,
+    working,
 )
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -197,3 +199,31 @@ class TimerContract(OnAStore):
         ]
         assert ids_of(each.command for each in third) == [others[1].command.command_id]
         assert list(await store.pending("nobody")) == []
+
+    async def test_timers_are_fired_for_the_instances_of_a_part_by_its_owner(self, store: EventStore) -> None:
+        timers = [new_timer(NOON + SECOND * number, of=f"i{number}") for number in range(9)]
+        await define(store, "p", partitions=2)
+        async with working(store, "p") as worker:
+            ours, other = worker.held
+            await store.advance_process(ours, ProcessChange(timers=timers), position=1)
+        async with working(store, "p") as worker:
+            ours, other = (Part(lease, 2) for lease in worker.held)
+            due = [timer for timer in timers if ours.has(timer.command.instance)]
+
+            next_due = await store.fire("p", until=due[-2].due_at, limit=99, part=ours)
+
+            assert next_due == due[-1].due_at
+            assert await waiting(store) == ids_of(timer.command for timer in due[:-1])
+            left = [timer.due_at for timer in timers if other.has(timer.command.instance)]
+            assert await store.fire("p", until=NOON - SECOND, limit=99, part=other) == left[0]
+
+    async def test_who_has_lost_a_part_fires_nothing(self, store: EventStore) -> None:
+        await apply(store, ProcessChange(timers=[new_timer(NOON)]))
+        lost = Part(await take(store, "p"), 1)
+        await take(store, "p")
+
+        with pytest.raises(LeaseLost):
+            await store.fire("p", until=NOON, limit=10, part=lost)
+
+        assert await waiting(store) == []
+        assert len(await store.timers("p")) == 1
