@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from framework import (
+    Application,
     Backoff,
     CommandContext,
     CommandRejected,
@@ -315,8 +316,8 @@ class Mortal(MemoryEventStore):
     async def append(self, *args: Any, **options: Any) -> Any:
         return await self._call(super().append(*args, **options))
 
-    async def load_instances(self, *args: Any) -> Any:
-        return await self._call(super().load_instances(*args))
+    async def load_instances(self, *args: Any, **options: Any) -> Any:
+        return await self._call(super().load_instances(*args, **options))
 
     async def advance_process(self, *args: Any, **options: Any) -> Any:
         return await self._call(super().advance_process(*args, **options))
@@ -327,8 +328,8 @@ class Mortal(MemoryEventStore):
     async def fire(self, *args: Any, **options: Any) -> Any:
         return await self._call(super().fire(*args, **options))
 
-    async def is_waiting(self, *args: Any) -> Any:
-        return await self._call(super().is_waiting(*args))
+    async def is_waiting(self, *args: Any, **options: Any) -> Any:
+        return await self._call(super().is_waiting(*args, **options))
 
     async def settle(self, *args: Any, **options: Any) -> Any:
         return await self._call(super().settle(*args, **options))
