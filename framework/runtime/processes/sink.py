@@ -71,6 +71,9 @@ class ProcessSink:
         del moved
         parked = await self._journal.store.subscriptions.parked([subscription.name])
         slot = hold.lease.slot
+        if (before := self._slots.get(slot)) is not None and (ending := before.errands.end()) is not None:
+            # Under this very lease, if the database was away: its last refusal is stored, or never will be.
+            await asyncio.wait([ending])
         aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])
         owner = Owner(hold, self._process.partitions, asyncio.Lock())
         errands = self._errands(self._process, owner)
