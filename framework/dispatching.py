@@ -11,7 +11,7 @@ import attrs
 
 from framework.aggregate import Aggregate
 from framework.cron import Cron
-from framework.errors import UnknownCommand
+from framework.errors import InvalidOption, UnknownCommand
 from framework.messages import DispatchResult, Metadata, ResultWithState
 from framework.middleware import CommandContext
 from framework.parsing import parse_command
@@ -101,8 +101,14 @@ class Dispatching(Running):
     async def dispatch_context(self, context: CommandContext) -> DispatchResult:
         """Dispatch the command of *context* with all that is said of it there, ids and options included.
 
-        This is how a middleware hands a command to another application. Raises as `dispatch` does.
+        This is how a middleware hands a command to another application. One of several that are decided as one is
+        refused with `InvalidOption`: it would be recorded without the others. Raises else as `dispatch` does.
         """
+        if context.is_together:
+            command = type(context.command).__name__
+            raise InvalidOption(
+                f"{command} is to be decided as one with others: dispatch them together to that application itself"
+            )
         return await self._alive().dispatcher.dispatch(context)
 
     async def dispatch_many(

@@ -10,7 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from framework.application import Application
-from framework.errors import InvalidOption, NotRunning
+from framework.errors import NotRunning
 from framework.messages import DispatchResult
 from framework.middleware import CommandContext, Middleware, Next
 from framework.tasks import Tasks
@@ -19,7 +19,7 @@ from framework.tasks import Tasks
 class Tenants:
     """The applications of a program that serves many, by name: open it with `async with`.
 
-    What is open stays open until the block ends, since a tenant at rest holds next to nothing.
+    What is open stays open until the block ends, or until it is closed: a tenant at rest holds next to nothing.
     """
 
     def __init__(self, build: Callable[[str], Application]) -> None:
@@ -76,22 +76,26 @@ class Tenants:
             _ = self._tasks.start(f"tenant {name}", partial(self._open, name, opening), context=Context())
         return await asyncio.shield(opening)
 
+    async def close(self, name: str) -> None:
+        """Close the application called *name*, if it is open; for whoever asks next it is made and opened anew.
+
+        So one of which a part has died comes back without the others. Raises what closing it raises.
+        """
+        application = self._opened.pop(name, None)
+        if application is not None:
+            await application.__aexit__(None, None, None)
+
     def choosing(self, tenant_of: Callable[[CommandContext], str | None]) -> Middleware:
         """Return a middleware that hands each command to the application that *tenant_of* names, with all its options.
 
-        None leaves a command where it is. Commands that are dispatched together are refused with `InvalidOption`
-        unless they stay: what is decided as one is decided by one application.
+        None leaves a command where it is. Commands that are dispatched together are refused unless they stay, as
+        `Application.dispatch_context` does: what is decided as one is decided by one application.
         """
 
         async def choose(context: CommandContext, call_next: Next) -> DispatchResult:
             name = tenant_of(context)
             if name is None:
                 return await call_next(context)
-            if context.is_together:
-                command = type(context.command).__name__
-                raise InvalidOption(
-                    f"{command} is not alone: dispatch it together with others of {name!r} to that itself"
-                )
             return await (await self.application(name)).dispatch_context(context)
 
         return choose

@@ -215,7 +215,7 @@ async def test_commands_that_are_decided_as_one_are_not_handed_away_one_by_one(
 ) -> None:
     commands = [PutIn("a", 1), PutIn("b", 1)]
     async with front(tenants) as app:
-        with pytest.raises(InvalidOption, match="PutIn is not alone: dispatch it together with others of 'north'"):
+        with pytest.raises(InvalidOption, match="PutIn is to be decided as one with others"):
             await app.dispatch_together(commands, metadata={"tenant": "north"})
         assert await makers.stores["north"].head() == 0
         assert len(await app.dispatch_together(commands)) == 2
@@ -275,6 +275,20 @@ async def test_a_part_that_died_in_one_is_told_when_all_are_closed(
     with pytest.raises(SubsystemFailed, match="receipts has failed"):
         await tenants.__aexit__(None, None, None)
     assert makers.stores["south"].closing.is_set()
+
+
+async def test_one_that_is_closed_is_opened_anew_for_who_asks_next(tenants: Tenants, makers: Makers) -> None:
+    north, south = [await tenants.application(name) for name in ("north", "south")]
+    await north.dispatch(PutIn("a", 1))
+
+    await tenants.close("north")
+    await tenants.close("north")
+
+    assert dict(tenants.opened) == {"south": south}
+    with pytest.raises(NotRunning):
+        await north.dispatch(PutIn("a", 1))
+    assert (await (await tenants.application("north")).dispatch(PutIn("a", 1))).version == 2
+    assert makers.made == ["north", "south", "north"]
 
 
 async def test_who_has_no_time_to_close_them_leaves_no_task_and_nobody_waiting(makers: Makers) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import attrs
@@ -13,6 +14,8 @@ from framework import Application, DispatchResult, MemoryEventStore, PostgresEve
 from framework.errors import CommandIdReused
 from framework.store.protocol import Appended, Receipt, StreamWrite
 from tests.runtime.till import NotEnough, PutIn, TakeOut, Till, tills
+
+T = TypeVar("T")
 
 
 @attrs.define
@@ -64,13 +67,17 @@ class Nodes:
     ) -> list[DispatchResult | BaseException]:
         """Have the nodes decide their commands, all under one id, before anything is recorded of either."""
         command_id = command_id or uuid4()
-        self.gate.is_open.clear()
-        self.gate.arrived = asyncio.Semaphore(0)
-        asked = [
-            asyncio.ensure_future(node.dispatch(command, command_id=command_id))
+        return await self.outcomes(
+            node.dispatch(command, command_id=command_id)
             for node, commands in ((self.one, first), (self.other, second or first))
             for command in commands
-        ]
+        )
+
+    async def outcomes(self, dispatches: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+        """Return what *dispatches* come to, once the nodes have decided and before anything is recorded of either."""
+        self.gate.is_open.clear()
+        self.gate.arrived = asyncio.Semaphore(0)
+        asked = [asyncio.ensure_future(dispatch) for dispatch in dispatches]
         for _ in (self.one, self.other):
             await self.gate.arrived.acquire()
         self.gate.is_open.set()
@@ -131,3 +138,17 @@ async def test_of_two_commands_under_one_id_one_is_decided(nodes: Nodes, second:
     assert (len(accepted), len(refused)) == (1, 1)
     contents = [(await nodes.other.state(Till, till)).content for till in "ab"]
     assert sum(contents) == 10 + accepted[0].events[0].amount
+
+
+async def test_several_under_one_id_take_effect_once_and_are_answered_alike(nodes: Nodes) -> None:
+    command_id = uuid4()
+    move = [TakeOut("a", 4), PutIn("b", 4)]
+
+    one, other = await nodes.outcomes(
+        node.dispatch_together(move, command_id=command_id) for node in (nodes.one, nodes.other)
+    )
+
+    assert not isinstance(one, BaseException)
+    assert one == other
+    assert [(result.stream, result.version, result.position) for result in one] == [("till-a", 2, 2), ("till-b", 1, 3)]
+    assert [(await nodes.other.state(Till, till)).content for till in "ab"] == [6, 4]
