@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4, uuid5
 
 import pytest
+from structlog.testing import capture_logs
 
 from framework import Application, Consistency, Continue, MemoryEventStore, PostgresEventStore, Start, Stop
 from framework.clock import now
@@ -213,6 +214,19 @@ async def test_an_event_is_tried_as_often_as_the_policy_says_and_not_once_more(s
         await say(app, "two", "a")
 
         assert Job.attempts.count("two") == QUICK.handler_retry.attempts
+
+
+async def test_each_attempt_that_failed_is_told_and_so_is_what_became_of_the_event() -> None:
+    Job.faults.add("two")
+    async with opened(MemoryEventStore()) as app:
+        await say(app, "curse", "a")
+        with capture_logs() as lines:
+            await say(app, "two", "a")
+
+    told = [
+        (line["event"], line.get("attempt", line.get("attempts"))) for line in lines if line.get("handler") == "Job"
+    ]
+    assert [each for each in told if each[1]] == [("handler_retry", 1), ("handler_retry", 2), ("event_parked", 3)]
 
 
 async def test_what_fails_for_one_of_several_is_taken_by_the_others(store: EventStore) -> None:
