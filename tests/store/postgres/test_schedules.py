@@ -80,9 +80,12 @@ async def test_what_is_due_is_found_without_a_look_at_what_is_not(store: Postgre
     await store.change_process("p", ProcessChange(timers=[due, *later]))
     await hands.sql.execute("ANALYZE timers")
     await hands.sql.execute("SET plan_cache_mode = force_generic_plan")
-    await hands.sql.execute(f"PREPARE fire (text, timestamptz, integer) AS {statements.FIRE_TIMERS}")
+    await hands.sql.execute(
+        f"PREPARE fire (text, timestamptz, integer, integer, integer, bigint) AS {statements.FIRE_TIMERS}"
+    )
 
-    plan = await hands.sql.fetch(f"EXPLAIN (ANALYZE) EXECUTE fire ('p', '{NOON.isoformat()}', 500)")
+    whole = f"'p', '{NOON.isoformat()}', 500, 1, NULL, NULL"
+    plan = await hands.sql.fetch(f"EXPLAIN (ANALYZE) EXECUTE fire ({whole})")
 
     lines = [row[0] for row in plan]
     assert not [line for line in lines if "Seq Scan on timers" in line], "\n".join(lines)
