@@ -55,6 +55,8 @@ class Projector(Generic[E]):
     """Raise it when the tables or what is written to them change: the new version is filled from the first event."""
     partitions: ClassVar[int] = 1
     """How many slots it is cut into: they run at the same time, on as many nodes as there are."""
+    revision: ClassVar[int] = 1
+    """Raise it when `partitions` changes, and its slots are cut anew; an earlier one runs with as many as there are."""
     batch_size: ClassVar[int | None] = None
     """How many events are projected in one transaction at most; `Defaults.batch` unless given."""
     schema: ClassVar[str] = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from framework.connections import LOST, connect, create_pool, quoted, troubled, 
 from framework.errors import ConfigurationError, LeaseLost, SchemaMismatch, StorageUnavailable, TransactionEnded
 from framework.policies import LEASE
 from framework.projector import Connection, Projector
-from framework.store.subscriptions import Lease, ParkedEvent
+from framework.store.subscriptions import Cut, Lease, ParkedEvent
 
 READERS = 4
 """Connections that read one projector's tables at the same time, at most."""
@@ -102,8 +102,19 @@ BEGIN = """
 """
 TAKE_OVER = """
     UPDATE framework_projections.progress SET fence = $3 WHERE schema_name = $1 AND slot = $2 AND fence <= $3
-    RETURNING position
+    RETURNING position, (SELECT count(*) FROM framework_projections.progress WHERE schema_name = $1) AS slots
 """
+PLACES = "SELECT slot, position FROM framework_projections.progress WHERE schema_name = $1"
+LOCK_CUTS = "SELECT FROM framework_projections.projections WHERE schema_name = $1 FOR NO KEY UPDATE"
+LOCK_ALL = """
+    SELECT position, fence FROM framework_projections.progress WHERE schema_name = $1 ORDER BY slot FOR UPDATE
+"""
+UNCUT = "DELETE FROM framework_projections.progress WHERE schema_name = $1"
+CUT = """
+    INSERT INTO framework_projections.progress (schema_name, slot, position, fence)
+    SELECT $1, n, $3, $4 FROM generate_series(0, $2 - 1) AS n
+"""
+MOVE_UNTOLD = "UPDATE framework_projections.untold SET slot = slot % $2 WHERE schema_name = $1"
 FENCE = "SELECT fence FROM framework_projections.progress WHERE schema_name = $1 AND slot = $2"
 POSITION = "SELECT min(position) FROM framework_projections.progress WHERE schema_name = $1"
 LOCK = """
@@ -187,17 +198,24 @@ class ReadModel:
         self._readers = None
         self._writers.clear()
 
-    async def take_over(self, lease: Lease) -> int:
-        """Begin to write as the owner of a slot, and return the position up to which its rows are those of the log.
+    async def take_over(self, lease: Lease, partitions: int) -> int:
+        """Begin to write as the owner of one of so many slots; return the position up to which its rows are the log's.
 
         Waits for a transaction of the owner before to end: what that has written is then in the position. Raises
         `LeaseLost` if there has been a later owner.
         """
         connection = await self._idle(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
-            position: int | None = await connection.fetchval(TAKE_OVER, self.schema, lease.slot, lease.fence)
-            if position is not None:
-                self._positions[lease.slot] = position
+            found = await connection.fetchrow(TAKE_OVER, self.schema, lease.slot, lease.fence)
+            if found is not None and found["slots"] != partitions:
+                message = (
+                    f"projector {self.name!r}: its tables are filled in {found['slots']} slots, and it is recorded with"
+                    f" {partitions}, so nobody knows how far a key has come: delete its subscription and give it"
+                    f" partitions = {found['slots']}, or raise its version"
+                )
+                raise SchemaMismatch(message)
+            if found is not None:
+                position = self._positions[lease.slot] = int(found["position"])
                 return position
             if await connection.fetchval(FENCE, self.schema, lease.slot) is not None:
                 raise LeaseLost(*lease)
@@ -212,6 +230,30 @@ class ReadModel:
         connection = await self._connected()
         with unavailable(self._what, connection), troubled(self._what):
             return int(await connection.fetchval(POSITION, self.schema))
+
+    async def places(self) -> Mapping[int, int]:
+        """Return for each slot the position up to which its rows are those of the log."""
+        connection = await self._connected(ASKING)
+        with unavailable(self._what, connection), troubled(self._what):
+            return {row["slot"]: row["position"] for row in await connection.fetch(PLACES, self.schema)}
+
+    async def cut(self, cut: Cut) -> bool:
+        """Cut the slots, if all stand where they are to; say whether they do. One that is cut so is cut once.
+
+        Waits for the transactions of owners to end: what comes of them later is refused.
+        """
+        connection = await self._connected(ASKING)
+        with unavailable(self._what, connection), troubled(self._what):
+            async with connection.transaction():
+                # First, and by itself: what is looked at then are the slots that another node may just have cut.
+                await connection.execute(LOCK_CUTS, self.schema)
+                for row in await connection.fetch(LOCK_ALL, self.schema):
+                    if row["position"] != cut.position or row["fence"] > cut.fence:
+                        return False
+                await connection.execute(UNCUT, self.schema)
+                await connection.execute(CUT, self.schema, cut.partitions, cut.position, cut.fence)
+                await connection.execute(MOVE_UNTOLD, self.schema, cut.partitions)
+        return True
 
     @asynccontextmanager
     async def advancing(self, lease: Lease, position: int) -> AsyncGenerator[Connection, None]:

@@ -105,15 +105,17 @@ def delete(store: Target, *, name: str) -> None:
 def _line(state: SubscriptionState, width: int) -> str:
     owned = sum(slot.is_owned for slot in state.slots)
     paused = "  paused" if state.is_paused else ""
+    held = f"  held, to be cut into {state.definition.partitions}" if state.is_held else ""
     return (
         f"{state.name:<{width}}  {state.definition.kind:<9}  position {state.position}"
-        f"  {owned} of {len(state.slots)} slots run{paused}"
+        f"  {owned} of {len(state.slots)} slots run{paused}{held}"
     )
 
 
 def _document(state: SubscriptionState) -> dict[str, Any]:
     slots = [slot._asdict() for slot in state.slots]
-    return {**attrs.asdict(state.definition), "is_paused": state.is_paused, "position": state.position, "slots": slots}
+    flags = {"is_paused": state.is_paused, "is_held": state.is_held}
+    return {**attrs.asdict(state.definition), **flags, "position": state.position, "slots": slots}
 
 
 def _start(text: str) -> StartFrom:

@@ -12,7 +12,7 @@ from framework.errors import InvalidRequest, SelfWait, StorageUnavailable, Unkno
 from framework.journal import Item, Journal, Several, Unreadable
 from framework.messages import Consistency, DispatchResult, current_cause
 from framework.policies import RENEW
-from framework.runtime.progress import Happened, Progress
+from framework.runtime.progress import Happened, Place, Progress
 from framework.selection import Selection
 from framework.store.subscriptions import ParkedEvent
 from framework.subscription.delivery import Subscription
@@ -168,16 +168,22 @@ class ConsistencyWaits:
     async def _passed(self, handler: str, events: Sequence[Happened]) -> str:
         """Return what became of *events*, once *handler* has passed all it wants of them."""
         for progress in self._progress_of(handler):
-            wanted, may_be_parked = progress.wanted(events), False
-            for slot, position in (await self._slots(progress, wanted)).items():
-                await self._reach(progress, slot, position)
-                place = progress.places[slot]
-                may_be_parked = may_be_parked or place.sets_aside or not place.is_here
-            if may_be_parked:
+            wanted = progress.wanted(events)
+            if await self._may_be_parked(progress, wanted):
                 positions = {event.position for event in wanted}
                 if any(event.position in positions for event in await self._parked_by(handler, progress)):
                     return "parked"
         return "handled"
+
+    async def _may_be_parked(self, progress: Progress, wanted: Sequence[Happened]) -> bool:
+        """Say whether one of the events *wanted* may be parked, once all of them have been passed."""
+        while True:
+            partitions, places = progress.partitions, list[Place]()
+            for slot, position in (await self._slots(progress, wanted)).items():
+                places.append(await self._reach(progress, slot, position))
+            if progress.partitions == partitions:
+                return any(place.sets_aside or not place.is_here for place in places)
+            # They are others by now, and the events fall into others.
 
     async def _slots(self, progress: Progress, events: Sequence[Happened]) -> Mapping[int, int]:
         """Return the slots to wait for, and for each the position that it must have passed."""
@@ -185,7 +191,7 @@ class ConsistencyWaits:
             return {}
         if progress.is_by_stream or progress.partitions == 1:
             return progress.slots_by_stream(events)
-        if progress.slots_of is not None:
+        if progress.keys_of is not None:
             items = await self._items(progress, events)
             with suppress(Exception):  # a key that cannot be told: its event halts every slot
                 return progress.slots_by_key(items)
@@ -198,22 +204,24 @@ class ConsistencyWaits:
         page = await self._journal.read_log(after=first - 1, limit=last - first + 1, selection=progress.selection)
         return [item for item in page.events if item.position in positions]
 
-    async def _reach(self, progress: Progress, slot: int, position: int) -> None:
+    async def _reach(self, progress: Progress, slot: int, position: int) -> Place:
+        """Return the place of *slot* when it has passed *position*, or there is no such slot any more."""
         place = progress.places[slot]
         pause_s = LOOK_FIRST_S
         has_asked = False
-        while place.position < position:
+        while place.position < position and progress.places.get(slot) is place:
             # It may pass to another process while it is waited for, so now and then it is looked at in any case.
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_LAST_S if place.is_here else pause_s):
                     await place.reach(position)
-                    return
+                    continue
             if pause_s >= LOOK_LAST_S and not has_asked:
                 # It may have passed without a word, where nothing of what it saw was for it.
                 has_asked = True
                 await self._subscriptions.nudge()
             pause_s = min(pause_s * 2, LOOK_LAST_S)
             await self._look_at(progress)
+        return place
 
     async def _look_at(self, progress: Progress) -> None:
         """Learn how far the slots have come, unless somebody is about to: those who wait are told with him."""

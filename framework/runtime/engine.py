@@ -26,7 +26,7 @@ from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.housekeeping import Forget, forget_after
 from framework.runtime.processes import Bell, Errands, Owner, ProcessSink, ProcessType, Relay, Relayed, Send, on_error
-from framework.runtime.progress import Place, Progress
+from framework.runtime.progress import Progress
 from framework.runtime.repeats import Repeats
 from framework.runtime.reports import Reports
 from framework.runtime.requests import Preparation
@@ -39,6 +39,7 @@ from framework.runtime.wiring import Wiring
 from framework.selection import Selection
 from framework.store.batches import GroupCommit
 from framework.store.subscriptions import Kind
+from framework.subscription.cutting import cut_anew
 from framework.subscription.delivery import Sink, SlotRunner, Subscription
 from framework.subscription.effects import HandlerSink
 from framework.subscription.failure import OnError, Policy
@@ -96,6 +97,7 @@ class Engine:
             self._run_slot,
             self.supervisor,
             wiring.journal.store.growth,
+            self._cut,
         )
         self._reports = Reports(wiring.journal.store, self.supervisor, wiring.watch)
         self._relays: list[Relay] = []
@@ -214,8 +216,8 @@ class Engine:
         passed = -1
         # What was sent may have been recorded, and have led to more.
         while passed < (head := await self._wiring.journal.store.head()):
-            for place in self._places().values():
-                await place.reach(head)
+            for progress in self._progress.values():
+                await progress.reach(head)
             for _, sink in self._processes:
                 await sink.at_rest()
             for relay in self._relays:
@@ -224,13 +226,11 @@ class Engine:
 
     def behind(self, head: int) -> Mapping[str, int]:
         """Return the slots that have not passed *head*, each with the position it has come to."""
-        return {slot: place.position for slot, place in self._places().items() if place.position < head}
-
-    def _places(self) -> Mapping[str, Place]:
         return {
-            f"{name} slot {slot}": progress.places[slot]
+            f"{name} slot {slot}": place.position
             for name, progress in self._progress.items()
-            for slot in range(progress.partitions)
+            for slot, place in progress.all_places()
+            if place.position < head
         }
 
     @contextmanager
@@ -275,10 +275,10 @@ class Engine:
                 batch or wiring.defaults.batch,
                 within.total_seconds(),
                 _kind(reader),
-                1 if isinstance(reader, Projector) else reader.revision,
-                # A process has but one way to change: its instances hold what has happened.
+                reader.revision,
+                # The others have but one way to change: their rows and instances hold what has happened.
                 reader.on_change if isinstance(reader, EventHandler) else "keep",
-                reader.slots_of if isinstance(reader, ProcessType) else None,
+                reader.instances_of if isinstance(reader, ProcessType) else None,
             )
 
         for name, handler in wiring.handlers.items():
@@ -311,6 +311,10 @@ class Engine:
         )
         self._reports.add(runner)
         return runner
+
+    async def _cut(self, name: str) -> bool:
+        models = {model.subscription: model for model in self.models or ()}
+        return await cut_anew(name, self._wiring.journal.store.subscriptions, models.get(name))
 
     def _forget(self, name: str, kept: timedelta, forget: Forget) -> None:
         """Have *forget* called for what is older than it is *kept*."""

@@ -52,18 +52,26 @@ class Place:
             self._advance(position)
 
     async def reach(self, position: int) -> None:
-        """Return when everything up to *position* is durably handled."""
+        """Return when everything up to *position* is durably handled, or there is no such slot any more."""
         if self.position < position:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (position, next(self._tickets), future))
             await future
 
+    def dissolve(self) -> None:
+        """Let nobody wait for it any more: there is no such slot."""
+        while self._waiting:
+            self._wake_first()
+
     def _advance(self, position: int) -> None:
         self.position = max(self.position, position)
         while self._waiting and self._waiting[0][0] <= self.position:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                future.set_result(None)
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        _, _, future = heapq.heappop(self._waiting)
+        if not future.done():
+            future.set_result(None)
 
 
 @attrs.define(eq=False)
@@ -74,10 +82,11 @@ class Progress:
     """The subscription's."""
     selection: Selection
     partitions: int
+    """How many slots there are, as was last heard."""
     is_by_stream: bool
     """Whether an event's stream says which slot it falls into."""
-    slots_of: Callable[[Item], Collection[int]] | None = None
-    """Tells the slots of an event; None where only other processes can."""
+    keys_of: Callable[[Item], Collection[str]] | None = None
+    """Tells the keys of an event; None where only other processes can."""
     places: defaultdict[int, Place] = attrs.field(factory=lambda: defaultdict[int, Place](Place))
     is_looked_at: bool = False
     """Whether the store is being asked about it."""
@@ -90,7 +99,7 @@ class Progress:
             subscription.selection,
             subscription.partitions,
             subscription.definition.is_by_stream,
-            subscription.slots_of,
+            subscription.keys_of,
         )
 
     @classmethod
@@ -99,14 +108,34 @@ class Progress:
         types = None if definition.types is None else frozenset(definition.types)
         return cls(definition.name, Selection(types), definition.partitions, definition.is_by_stream)
 
-    def heard(self, slot: int, position: int, sets_aside: bool) -> None:
-        """Note what a slot that runs here has come to, and whether anything is parked in it."""
+    def all_places(self) -> Iterable[tuple[int, Place]]:
+        """Return the slots there are, and how far each has come."""
+        return [(slot, self.places[slot]) for slot in range(self.partitions)]
+
+    async def reach(self, position: int) -> None:
+        """Return when every slot has durably handled everything up to *position*, however many they come to be."""
+        while behind := [place for _, place in self.all_places() if place.position < position]:
+            await behind[0].reach(position)
+
+    def heard(self, partitions: int, slot: int, position: int, sets_aside: bool) -> None:
+        """Note what one of so many slots, which runs here, has come to, and whether anything is parked in it."""
+        self._count(partitions)
         self.places[slot].heard(position, sets_aside=sets_aside)
 
-    def seen(self, states: Iterable[SlotState]) -> None:
+    def seen(self, states: Collection[SlotState]) -> None:
         """Note what the store says of the slots."""
+        if states:
+            self._count(len(states))
         for state in states:
             self.places[state.slot].seen(state.position)
+
+    def _count(self, partitions: int) -> None:
+        """Note how many slots there are: others have other keys, and nothing is known of them."""
+        if partitions != self.partitions:
+            before, self.partitions = list(self.places.values()), partitions
+            self.places.clear()
+            for place in before:
+                place.dissolve()
 
     def wanted(self, events: Iterable[Happened]) -> list[Happened]:
         """Return those of *events* that it handles."""
@@ -118,7 +147,7 @@ class Progress:
 
     def slots_by_key(self, items: Collection[Item]) -> dict[int, int]:
         """Return the slots that *items* fall into by their keys, and for each the last position of one."""
-        if self.slots_of is None:
+        if self.keys_of is None:
             return {}
-        slots_of = self.slots_of
-        return {slot: item.position for item in items for slot in slots_of(item)}
+        keys_of = self.keys_of
+        return {slot_of_key(key, self.partitions): item.position for item in items for key in keys_of(item)}

@@ -34,7 +34,7 @@ class Definition:
     types: tuple[str, ...] | None
     """The event types it wants, sorted; None for all."""
     partitions: int
-    """How many slots it has."""
+    """How many slots it has, or is to have."""
     partition_by: str
     """What picks an event's slot: `stream`, or `key` for one of its own; `instance` where it may have several."""
     stream: str | None = None
@@ -68,23 +68,22 @@ class Definition:
         return cls(name, **fields)
 
     def is_run_as(self, other: Definition) -> bool:
-        """Whether what is run by it is run as by *other*, whichever is the later one."""
-        return attrs.evolve(self, revision=other.revision) == other
+        """Whether what is run by it is run as by *other*, but for the slots, which are as many as there are."""
+        return attrs.evolve(self, revision=other.revision, partitions=other.partitions) == other
 
     def succeeds(self, known: Definition, on_change: OnChange) -> bool:
-        """Say whether it is to be recorded in the place of *known*; False where that says as much.
+        """Say whether it is to be recorded in the place of *known*; False where it is run as that says.
 
         Raises `SubscriptionChanged` where it may not.
         """
-        if self.is_run_as(known):
+        is_run_alike, is_earlier = self.is_run_as(known), self.revision < known.revision
+        if is_run_alike and (is_earlier or self.partitions == known.partitions):
             return self.revision > known.revision
         remedy = None
         if self.kind != known.kind:
             remedy = "give it another name"
-        elif self.kind == "projector":
+        elif self.kind == "projector" and not is_run_alike:
             remedy = "raise its version, and the new one is filled from the first event"
-        elif self.partitions != known.partitions:
-            remedy = "the number of its slots stays what it was, each has a place of its own: give it another name"
         elif on_change == "refuse":
             remedy = "raise its revision and say on_change = 'keep' or 'reset', or give it another name"
         elif self.revision <= known.revision:
@@ -121,6 +120,10 @@ class Terms:
     """Everything up to here is durably handled, as the owner before said."""
     replayed_to: int
     """What comes up to here had come before, until the subscription was begun anew."""
+    partitions: int
+    """How many slots there are: the definition may want another number, which there are not yet."""
+    until: int | None
+    """Where it is to stand still, or before; None for nowhere."""
 
 
 class SlotState(NamedTuple):
@@ -135,8 +138,6 @@ class SlotState(NamedTuple):
     """The member that last took it and has not given it back; its process may be dead."""
     is_owned: bool
     """Whether that process has said lately that it lives."""
-    held_at: int | None = None
-    """The position from which on it is to stand still; None for none."""
 
 
 @attrs.frozen
@@ -145,6 +146,10 @@ class SubscriptionState:
 
     definition: Definition
     slots: Sequence[SlotState]
+    is_paused: bool
+    """Whether it stands still because somebody said so, until `resume`."""
+    is_held: bool
+    """Whether its slots come to one position and stand still there, to be cut into another number of them."""
 
     @property
     def name(self) -> str:
@@ -156,10 +161,17 @@ class SubscriptionState:
         """Everything up to here is durably handled, in every slot, as its owner last said."""
         return min((slot.position for slot in self.slots), default=0)
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether it stands still because somebody said so, until `resume`."""
-        return any(slot.held_at == 0 for slot in self.slots)
+
+class Cut(NamedTuple):
+    """A subscription whose slots have all come to one position, and are to be others."""
+
+    name: str
+    partitions: int
+    """How many slots it is to have."""
+    position: int
+    """Where all of them stand."""
+    fence: int
+    """Greater than that of every owner before, and less than that of every one after."""
 
 
 class Report(NamedTuple):
@@ -197,7 +209,8 @@ class SlotLag(NamedTuple):
     owner: str | None
     """The process that runs it, as people call it; None where none does which lives."""
     state: str
-    """`running`, `retrying`, `halted`; `paused` where somebody wanted that, `unowned` where nobody runs it."""
+    """`running`, `retrying`, `halted`; `paused` where somebody wanted that, `held` where it waits to be cut anew with
+    others, `unowned` where nobody runs it."""
     error: str | None
     """What an event ended in that is tried again or halted at."""
     parked_keys: int
@@ -244,6 +257,8 @@ class Share:
     """Those of *held* that others are entitled to: to be released once what is in hand is done."""
     life: Life
     """As long as this lasts, they are its own."""
+    to_cut: Collection[str] = ()
+    """Those subscriptions whose slots are held to be cut anew, and that nobody runs: what is next is to be done."""
 
 
 class Member(Protocol):
@@ -280,7 +295,21 @@ class Subscriptions(Protocol):
         it, and what they have in hand is done, and not written. It goes on where it is, or begins anew behind *start*
         with nothing parked. Raises `SubscriptionChanged` where it is there with a definition that this one cannot
         succeed; nothing was changed.
+
+        Where the number of slots is another, they are held, to be cut anew: see `level`.
         """
+        ...
+
+    async def level(self, name: str, places: Mapping[int, int]) -> Cut | None:
+        """Have the slots of *name*, which are held, run up to the furthest of them, if nobody runs them.
+
+        *places* says how far some of them have come in truth, where that is kept elsewhere. Returns how they are to be
+        cut, once all have come to one position; None before, and where they are not held, or are run.
+        """
+        ...
+
+    async def cut(self, cut: Cut) -> bool:
+        """Cut the slots that `level` was answered about, if nothing has changed since; say whether that was done."""
         ...
 
     async def running(self) -> Sequence[Definition]:

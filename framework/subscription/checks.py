@@ -57,6 +57,7 @@ def _check(reader: EventHandler[Any] | Projector[Any]) -> None:
     name = handler_name(reader)
     _check_text(name, check_name, "a handler", name)
     check_partitions(name, reader.partitions)
+    check_revision(name, reader.revision)
     if isinstance(reader, EventHandler):
         if reader.stream is not None:
             _check_text(name, check_name, "a stream", reader.stream)
@@ -67,7 +68,6 @@ def _check(reader: EventHandler[Any] | Projector[Any]) -> None:
                 " give one of them"
             )
         check_start(name, reader.start_from)
-        check_revision(name, reader.revision)
         _check_on_change(name, reader.on_change)
 
 

@@ -92,8 +92,8 @@ class Subscription:
     kind: Kind = "handler"
     revision: int = 1
     on_change: OnChange = "refuse"
-    slots: Callable[[Item], Collection[int]] | None = None
-    """What picks the slots of an event where that may be several, or none; None where it is always one."""
+    keys: Callable[[Item], Collection[str]] | None = None
+    """What picks the keys of an event where there may be several, or none; None where there is always one."""
 
     @property
     def definition(self) -> Definition:
@@ -103,7 +103,7 @@ class Subscription:
             self.name,
             None if selection.types is None else tuple(sorted(selection.types)),
             self.partitions,
-            "instance" if self.slots is not None else "stream" if self.key is None else "key",
+            "instance" if self.keys is not None else "stream" if self.key is None else "key",
             selection.stream,
             selection.prefix,
             start_as_text(self.start_from),
@@ -116,16 +116,18 @@ class Subscription:
         """Whether all events fall into one slot, whatever they are."""
         # A key of its own is computed for one slot, too: one that cannot be is found at its event, and not when another
         # event fails.
-        return self.partitions == 1 and self.key is None and self.slots is None
+        return self.partitions == 1 and self.key is None and self.keys is None
 
     def slots_of(self, event: Item) -> Collection[int]:
         """Return the slots that *event* falls into; one that cannot be read falls into that of its stream.
 
         Raises whatever a user's code raises: nobody can say then.
         """
-        if self.slots is not None:
-            return self.slots(event)
-        return (0 if self.is_whole else self.slot_of_key(self.key_of(event)),)
+        return (0,) if self.is_whole else {self.slot_of_key(key) for key in self.keys_of(event)}
+
+    def keys_of(self, event: Item) -> Collection[str]:
+        """Return the keys of *event*; raises as `slots_of`."""
+        return (self.key_of(event),) if self.keys is None else self.keys(event)
 
     def key_of(self, event: Item) -> str:
         """Return the key of *event*: that of the first of several, the stream of one that cannot be read."""
@@ -164,14 +166,15 @@ class SlotRunner:
         hold: Hold,
         journal: Journal,
         tail: Tail,
-        progressed: Callable[[int, int, bool], None],
+        progressed: Callable[[int, int, int, bool], None],
         changed: Callable[[], None],
         delivering: Callable[[str, int, int], AbstractContextManager[object]],
     ) -> None:
         """Run the slot of *hold*.
 
-        *progressed* is told the slot, where it has come to, and whether events are parked; *changed* when there is
-        something new to `report`; *delivering* lies around what is delivered: the handler, the slot, how many events.
+        *progressed* is told of how many slots it is which, where it has come to, and whether events are parked;
+        *changed* when there is something new to `report`; *delivering* lies around what is delivered: the handler, the
+        slot, how many events.
         """
         self._subscription = subscription
         self._hold = hold
@@ -223,21 +226,25 @@ class SlotRunner:
     async def run(self) -> None:
         """Deliver until stopped, with the batch in hand done and its progress written; raises `LeaseLost`.
 
-        It also returns when there is nothing for a while, and is at rest then at `rests_at`.
+        It also returns where its slot is to stand still; and when there is nothing for a while: it is at rest then at
+        `rests_at`.
         """
-        subscription, slot = self._subscription, self._hold.lease.slot
         sink, terms, after = self._sink, self._terms, self.rests_at
         self.rests_at = None
         if sink is None or terms is None or after is None:
             # Under its fence, which grows with every change: what they say is good for as long as the slot is ours.
             terms = self._terms = await self._journal.store.subscriptions.terms(self._hold.lease)
-            moved = partial(self._progressed, slot)
-            sink = self._sink = await subscription.sink.take_over(self._hold, subscription, terms, moved)
+            if terms.until is not None and terms.position >= terms.until:
+                return
+            self._subscription = attrs.evolve(self._subscription, partitions=terms.partitions)
+            moved = partial(self._progressed, terms.partitions, self.lease.slot)
+            sink = self._sink = await self._subscription.sink.take_over(self._hold, self._subscription, terms, moved)
             after = self._saved = self._looked_to = sink.position
-            self._progressed(slot, after, bool(sink.parked_keys))
+            self._tell(sink, after)
             self._changed()
             # Not only when somebody says so: whoever did may have said it to a run that lost its database.
             self._is_asked = True
+        subscription = self._subscription
         feed = self._feed = Feed(
             self._journal,
             self._tail,
@@ -251,13 +258,13 @@ class SlotRunner:
             feed.nudge()
         try:
             await self._check(terms)
-            await self._deliver(sink, feed)
+            await self._deliver(sink, feed, terms.until)
             if feed.is_at_rest and not self._is_stopping:
                 self.rests_at = feed.position
         except Halted as halt:
             self._halted = halt
             error = repr(halt.__cause__)
-            log.error(SLOT_HALTED, handler=subscription.name, slot=slot, position=halt.position, error=error)
+            log.error(SLOT_HALTED, handler=subscription.name, slot=self.lease.slot, position=halt.position, error=error)
             self._changed()
             await self._hold.given_up.wait()
         finally:
@@ -295,8 +302,11 @@ class SlotRunner:
         if self._saved > head:
             raise Halted(head + 1) from LogTooShort(self._subscription.name, self._saved, head)
 
-    async def _deliver(self, sink: SlotSink, feed: Feed) -> None:
-        while not self._is_stopping and (page := await feed.next()) is not None:
+    async def _deliver(self, sink: SlotSink, feed: Feed, until: int | None) -> None:
+        while not self._is_stopping and (until is None or self._saved < until):
+            page = await feed.next()
+            if page is None:
+                return
             self._hold.check()
             is_asked, self._is_asked = self._is_asked, False
             parked_keys = sink.parked_keys
@@ -305,15 +315,21 @@ class SlotRunner:
             items, position = self._mine(page)
             if items and self._subscription.batch_within_s:
                 position = await self._fill(items, feed, position)
+            if until is not None and position >= until:
+                # Not a step further, and that is written down: the others wait there for this one.
+                items, position, is_asked = [item for item in items if item.position <= until], until, True
             has_news, self._looked_to = position > self._looked_to, position
             if has_news:
                 self._changed()
             await self._take(sink, items, position, is_asked=is_asked)
             if self._barrier is not None:
                 raise self._barrier
-            self._progressed(self._hold.lease.slot, position, bool(sink.parked_keys))
+            self._tell(sink, position)
             if has_news or sink.parked_keys != parked_keys:
                 self._changed()
+
+    def _tell(self, sink: SlotSink, position: int) -> None:
+        self._progressed(self._subscription.partitions, self.lease.slot, position, bool(sink.parked_keys))
 
     async def _take(self, sink: SlotSink, items: Sequence[Item], position: int, *, is_asked: bool) -> None:
         # Passing over events that nobody wants costs no write, until they are many, or somebody would know.

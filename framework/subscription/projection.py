@@ -31,7 +31,7 @@ class ProjectorSink:
     async def take_over(self, hold: Hold, subscription: Subscription, terms: Terms, moved: Moved) -> SteppingSlot:
         """Begin where the rows are those of the log."""
         # How far the rows have come, their own database knows.
-        position = await self._model.take_over(hold.lease)
+        position = await self._model.take_over(hold.lease, terms.partitions)
         ground = Rows(self._model, self._journal, subscription.selection, self._policy, hold, position, self._watching)
         await ground.tell_what_is_owed()
         if terms.position < position:

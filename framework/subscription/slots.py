@@ -78,7 +78,10 @@ class Runner(Protocol):
     """What ends its last rest: done when the log has grown, or cancelled by `attend`."""
 
     async def run(self) -> None:
-        """Run until stopped, or at rest; once the log has grown it is to be run again. Raises `LeaseLost`."""
+        """Run until stopped, or at rest, or where it is to stand still; raises `LeaseLost`.
+
+        From its rest it is to be run again, once the log has grown.
+        """
         ...
 
     def stop(self) -> None:
@@ -119,12 +122,17 @@ class Leases:
         start: Callable[[Hold], Runner],
         supervisor: Supervisor,
         growth: Callable[[int], asyncio.Future[None]],
+        cut: Callable[[str], Awaitable[bool]],
     ) -> None:
         """Run slots of the subscriptions *names*, each by what *start* makes of its hold.
 
-        By *growth* is learned when there may be something above a position.
+        By *growth* is learned when there may be something above a position. *cut* does what is next where the slots of
+        a subscription are held to be cut anew, and says whether they have been.
         """
         self._growth = growth
+        self._cut = cut
+        self._cutting: set[str] = set()
+        """The subscriptions that it is asked to."""
         self._subscriptions = subscriptions
         self._names = names
         self._start = start
@@ -174,6 +182,10 @@ class Leases:
         if surplus:
             self._given.update(surplus)
             _ = self._supervisor.keep("slots given back", partial(self._give_back, self._stopped(surplus), surplus))
+        for name in share.to_cut:
+            if name not in self._cutting:
+                self._cutting.add(name)
+                _ = self._supervisor.keep(f"slots of {name}", partial(self._cut_anew, name))
 
     def failed(self, error: Exception) -> None:
         """Run nothing more, and say why: nobody tells what is to be run here."""
@@ -217,9 +229,16 @@ class Leases:
         else:
             # In the step in which it has looked: whoever wakes it from here on finds it asleep.
             running = self._running.get(hold.lease[:2])
-            if running is not None and running.hold is hold and runner.rests_at is not None:
+            if running is None or running.hold is not hold:
+                return
+            if runner.rests_at is not None:
                 running.growth = runner.rest = self._growth(runner.rests_at)
                 running.growth.add_done_callback(lambda _: self._wake(running))
+            else:
+                # It has come to where it is to stand still.
+                self._end(running)
+                self._given.add(hold.lease)
+                await self._give_back((), [hold.lease])
 
     def _wake(self, running: Running) -> None:
         """Run on what is at rest."""
@@ -245,6 +264,14 @@ class Leases:
         for each in running:
             self._end(each)
         return [each.task for each in running]
+
+    async def _cut_anew(self, name: str) -> None:
+        try:
+            is_done = await self._cut(name)
+        finally:
+            self._cutting.discard(name)
+        if not is_done and self._membership is not None:
+            self._membership.lost()  # somebody runs a slot yet, or has moved one: we look again later
 
     async def _give_back(self, stopping: Collection[asyncio.Task[None]], leases: Collection[Lease]) -> None:
         """Give back *leases* when those who run them have stopped, with what is in hand done."""

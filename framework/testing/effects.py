@@ -106,7 +106,7 @@ class ProjectorGiven(Generic[E]):
         try:
             await model.open(new_id())
             lease = Lease(model.subscription, 0, 1)
-            await model.take_over(lease)
+            await model.take_over(lease, 1)
             for events in batches:
                 if is_undone:
                     with suppress(_UndoneError):

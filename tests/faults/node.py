@@ -1,7 +1,10 @@
-"""`python -m tests.faults.node DSN SCHEMA FOLDER`: one of several processes that run the handlers of a shop.
+"""`python -m tests.faults.node DSN SCHEMA FOLDER SLOTS REVISION`: one of several processes that run a shop's handlers.
 
 What a handler does outside of the database is a line in a file of its process: when, which handler, which event. It
 says on stdout that it runs, that it is about to stop, and each time that what it writes is refused for its fence.
+
+A file that is called `kill`, or `stop`, and a step and a subscription, is a trap: whoever comes first to that step of
+cutting that subscription takes it away, and is killed, or stopped until somebody says go on.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from framework import Application, Backoff, Connection, EventHandler, PostgresEv
 from framework.errors import LeaseLost
 from framework.policies import Defaults
 from framework.read_models import ReadModel
+from framework.store.subscriptions import Cut, OnChange
 from tests.runtime.till import Moved, tills
 
 JAMS: Final = 1_001
@@ -29,6 +33,8 @@ JAMS_ONCE: Final = 1_002
 STOPS_HANDLER: Final = 1_003
 STOPS_PROJECTOR: Final = 1_004
 """Amounts at which the first process that comes to one is stopped, in the middle of what it does."""
+
+TRAPS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 HASTE: Final = {
     "LEASE": timedelta(seconds=3),
@@ -71,11 +77,26 @@ class World:
         say("stops")
         os.kill(os.getpid(), signal.SIGSTOP)
 
+    def walk_into_trap(self, step: str, name: str) -> None:
+        """Be killed or stopped, if this process is the first to come to a step at which somebody is to be."""
+        for what, number in TRAPS.items():
+            try:
+                trap(self._folder, what, step, name).unlink()
+            except FileNotFoundError:
+                continue
+            say("trapped", what, step)
+            os.kill(os.getpid(), number)
+
+
+def trap(folder: Path, what: str, step: str, name: str) -> Path:
+    """Return the file that makes *step* of cutting the subscription *name* a trap."""
+    return folder / f"{what}-{step}-{name}"
+
 
 class Printer(EventHandler[Moved]):
     """Prints every event."""
 
-    partitions: ClassVar[int] = 3
+    on_change: ClassVar[OnChange] = "keep"
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -108,7 +129,6 @@ class Thirds(EventHandler[Moved]):
 class Takings(Projector[Moved]):
     """What was moved in each till, and how often."""
 
-    partitions: ClassVar[int] = 3
     schema = "CREATE TABLE takings (stream text PRIMARY KEY, amount bigint NOT NULL, moves bigint NOT NULL)"
 
     def __init__(self, world: World) -> None:
@@ -149,16 +169,33 @@ def counted(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     return counting
 
 
-async def main(dsn: str, schema: str, folder: str) -> None:
+def trapped(world: World, step: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return *work*, a step of cutting a subscription, with a trap before it."""
+
+    async def walking(*arguments: Any) -> Any:
+        subscription = next(each for each in arguments if isinstance(each, str | Cut))
+        world.walk_into_trap(step, subscription if isinstance(subscription, str) else subscription.name)
+        return await work(*arguments)
+
+    return walking
+
+
+async def main(dsn: str, schema: str, folder: str, slots: str, revision: str) -> None:
     """Run the handlers until stdin ends."""
     make_haste()
     world = World(Path(folder))
+    for reader in (Printer, Takings):
+        reader.partitions, reader.revision = int(slots), int(revision)
     store = PostgresEventStore(dsn, schema=schema)
     subscriptions: Any = store.subscriptions
     subscriptions.advance = counted(store.subscriptions.advance)
     subscriptions.park = counted(store.subscriptions.park)
+    subscriptions.terms = counted(store.subscriptions.terms)
+    subscriptions.level = trapped(world, "level", store.subscriptions.level)
+    subscriptions.cut = trapped(world, "slots", store.subscriptions.cut)
     models: Any = ReadModel
     models.take_over = counted(ReadModel.take_over)
+    models.cut = trapped(world, "rows", ReadModel.cut)
     application = Application(
         store=store,
         router=tills(),

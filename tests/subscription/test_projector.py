@@ -114,7 +114,7 @@ async def store(sql: asyncpg.Connection[Any]) -> AsyncIterator[MemoryEventStore]
 async def model(dsn: str, namespace: str) -> AsyncIterator[ReadModel]:
     model = ReadModel(dsn, Contents(), namespace)
     await model.open(LOG)
-    await model.take_over(FIRST)
+    await model.take_over(FIRST, 1)
     yield model
     await model.close()
 
@@ -188,7 +188,7 @@ async def test_an_owner_does_not_go_on_above_rows_that_are_not_there_any_more(
             await model.projector.project(moved(2), db)
 
     assert await projected(model) == (0, [])
-    assert await model.take_over(FIRST) == 0
+    assert await model.take_over(FIRST, 1) == 0
     async with model.advancing(FIRST, 2) as db:
         await model.projector.project(moved(1), db)
         await model.projector.project(moved(2), db)
@@ -417,12 +417,12 @@ async def test_the_next_owner_waits_for_what_the_one_before_has_open_and_begins_
 ) -> None:
     other = ReadModel(dsn, Contents(), namespace)
     await other.open(LOG)
-    assert await model.take_over(FIRST) == 0
+    assert await model.take_over(FIRST, 1) == 0
 
     async with model.advancing(FIRST, 1) as db:
         await model.projector.project(moved(1), db)
         pid = await db.fetchval("SELECT pg_backend_pid()")
-        second = asyncio.create_task(other.take_over(SECOND))
+        second = asyncio.create_task(other.take_over(SECOND, 1))
 
         async def waits() -> None:
             assert await sql.fetchval(
@@ -441,8 +441,8 @@ async def test_an_owner_that_has_been_replaced_is_told_before_it_writes(
 ) -> None:
     other = ReadModel(dsn, Contents(), namespace)
     await other.open(LOG)
-    await model.take_over(FIRST)
-    assert await other.take_over(SECOND) == 0
+    await model.take_over(FIRST, 1)
+    assert await other.take_over(SECOND, 1) == 0
     entered: list[int] = []
 
     async def go_on() -> None:
@@ -452,7 +452,7 @@ async def test_an_owner_that_has_been_replaced_is_told_before_it_writes(
     with pytest.raises(LeaseLost, match="slot 0 of Contents v1 is not held under fence 1"):
         await go_on()
     with pytest.raises(LeaseLost):
-        await model.take_over(FIRST)
+        await model.take_over(FIRST, 1)
 
     assert not entered
     assert await projected(model) == (0, [])
@@ -466,12 +466,12 @@ async def test_an_owner_that_stops_in_the_middle_of_a_batch_does_not_keep_the_ne
     hung, other = ReadModel(dsn, Contents(), namespace), ReadModel(dsn, Contents(), namespace)
     await hung.open(LOG)
     await other.open(LOG)
-    await hung.take_over(FIRST)
+    await hung.take_over(FIRST, 1)
 
     async def hang() -> None:
         async with hung.advancing(FIRST, 1) as db:
             await hung.projector.project(moved(1), db)
-            assert await other.take_over(SECOND) == 0
+            assert await other.take_over(SECOND, 1) == 0
 
     with pytest.raises(StorageUnavailable):
         await hang()
@@ -634,7 +634,7 @@ async def test_a_place_that_somebody_removed_is_told_with_the_remedy(
     await sql.execute("DELETE FROM framework_projections.progress WHERE schema_name = $1", model.schema)
 
     with pytest.raises(SchemaMismatch, match=rf"its row .* is gone.*: drop schema {model.schema}"):
-        await model.take_over(FIRST)
+        await model.take_over(FIRST, 1)
 
 
 # Names ---------------------------------------------------------------------------------------------

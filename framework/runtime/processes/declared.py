@@ -14,7 +14,6 @@ from framework.process_manager import Continue, DropRest, Interest, ProcessManag
 from framework.runtime.processes.yielded import Source, Yielded
 from framework.store.protocol import InstanceRow, OutboxRow, ProcessChange
 from framework.subscription.checks import check_partitions, check_revision
-from framework.subscription.delivery import slot_of_key
 
 
 class ProcessType:
@@ -86,13 +85,9 @@ class ProcessType:
             drops_rest=any(isinstance(answer, DropRest) for answer in answers),
         )
 
-    def slots_of(self, event: Item) -> Collection[int]:
-        """Return the slots of the instances that *event* concerns; raises why that cannot be told."""
-        return {self.slot_of(each.id) for piece in pieces([event]) for each in self.interests(piece.data)}
-
-    def slot_of(self, instance: str) -> int:
-        """Return the slot that *instance* falls into, the same in every process and for all time."""
-        return slot_of_key(instance, self.partitions)
+    def instances_of(self, event: Item) -> Collection[str]:
+        """Return the instances that *event* concerns; raises why that cannot be told."""
+        return {each.id for piece in pieces([event]) for each in self.interests(piece.data)}
 
     def interests(self, event: object) -> Sequence[Interest]:
         """Return what *event* means to which instances, each named once; raises `InvalidInterest`."""

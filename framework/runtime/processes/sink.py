@@ -23,7 +23,6 @@ from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.errands import Errands
 from framework.runtime.processes.relay import Owner
 from framework.runtime.processes.step import Step
-from framework.selection import Selection
 from framework.store.protocol import InstanceRow, ProcessChange
 from framework.store.subscriptions import DISCARD, ParkedEvent, Terms
 from framework.subscription.aside import Aside, asked_for
@@ -75,12 +74,12 @@ class ProcessSink:
             # Under this very lease, if the database was away: its last refusal is stored, or never will be.
             await asyncio.wait([ending])
         aside = Aside(subscription.name, [event for event in parked if subscription.slot_of_key(event.key) == slot])
-        owner = Owner(hold, self._process.partitions, asyncio.Lock())
+        owner = Owner(hold, subscription.partitions, asyncio.Lock())
         errands = self._errands(self._process, owner)
         taken = self._slots[slot] = ProcessSlot(
             self._process,
             self._journal,
-            subscription.selection,
+            subscription,
             self._policy,
             self._clock,
             owner,
@@ -111,7 +110,7 @@ class ProcessSlot:
         self,
         process: ProcessType,
         journal: Journal,
-        selection: Selection,
+        subscription: Subscription,
         policy: Policy,
         clock: Clock,
         owner: Owner,
@@ -125,7 +124,7 @@ class ProcessSlot:
         self._process = process
         self._journal = journal
         self._store = journal.store
-        self._selection = selection
+        self._subscription = subscription
         self._policy = policy
         self._clock = clock
         self._hold = owner.hold
@@ -238,7 +237,7 @@ class ProcessSlot:
 
     async def _read(self, position: int) -> Item | None:
         """Return what the event at *position* is to the process today, which may be nothing."""
-        return await self._journal.read_at(position, self._selection)
+        return await self._journal.read_at(position, self._subscription.selection)
 
     async def _begin(self, ids: Collection[str]) -> Step:
         """Return a step of the instances *ids*; raises `LeaseLost`."""
@@ -255,12 +254,13 @@ class ProcessSlot:
 
     def _mine(self, item: Item) -> Sequence[tuple[Recorded[Any], Interest]]:
         """Return what *item* means to the instances of this slot, with the event of today that means it."""
-        process, slot = self._process, self._hold.lease.slot
+        process = self._process
         try:
             means = [(event, interest) for event in pieces([item]) for interest in process.interests(event.data)]
         except Exception as error:
             raise Halted(item.position) from error  # it was asked before, and had an answer
-        return [each for each in means if process.slot_of(each[1].id) == slot]
+        slot_of = self._subscription.slot_of_key
+        return [each for each in means if slot_of(each[1].id) == self._hold.lease.slot]
 
 
 def on_error(event: object, error: Exception, attempt: int) -> Reaction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from uuid import UUID
@@ -19,6 +19,7 @@ from framework.clock import SYSTEM_CLOCK, Clock
 from framework.errors import LeaseLost, SubscriptionInUse, UnknownSubscription
 from framework.store.protocol import StoredEvent
 from framework.store.subscriptions import (
+    Cut,
     Definition,
     Lease,
     Life,
@@ -62,14 +63,35 @@ class _Slot:
     fence: int
     owner: UUID | None = None
     replayed_to: int = 0
-    held_at: int | None = None
     report: Report | None = None
     reported_at: datetime | None = None
 
+
+@attrs.define
+class _Subscription:
+    definition: Definition
+    is_paused: bool = False
+    is_held: bool = False
+    """To be cut anew."""
+    level_at: int | None = None
+    """Where its slots come to stand then; None until nobody runs them."""
+    fence: int | None = None
+    """Drawn when all of them stand there."""
+
     @property
-    def is_held(self) -> bool:
-        """Whether it has come to where it is to stand still."""
-        return self.held_at is not None and self.position >= self.held_at
+    def until(self) -> int | None:
+        """Where its slots are to stand still, or before; None for nowhere."""
+        if self.is_paused:
+            return 0
+        return (self.level_at or 0) if self.is_held else None
+
+    def holds(self, slot: _Slot) -> bool:
+        """Say whether *slot* has come to where it is to stand still."""
+        return self.until is not None and slot.position >= self.until
+
+    def hold(self) -> None:
+        """Have its slots stand still, to be cut anew."""
+        self.is_held, self.level_at, self.fence = True, None, None
 
 
 class MemorySubscriptions:
@@ -79,7 +101,7 @@ class MemorySubscriptions:
         """*log* is what they are behind."""
         self._log = log
         self._clock = clock
-        self._definitions: dict[str, Definition] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
         self._slots: dict[tuple[str, int], _Slot] = {}
         self._parts: dict[UUID, _Part] = {}
         self._life = Life()  # as long as the log: who holds slots in this process's memory dies with it
@@ -90,19 +112,57 @@ class MemorySubscriptions:
 
     async def define(self, definition: Definition, *, start: int, on_change: OnChange = "refuse") -> None:
         """Make the subscription with all slots at position *start*, unless it is there."""
-        known = self._definitions.setdefault(definition.name, definition)
+        subscription = self._subscriptions.get(definition.name)
+        if subscription is None:
+            self._subscriptions[definition.name] = _Subscription(definition)
+            self._make_slots(definition.name, range(definition.partitions), start)
+            return
+        known = subscription.definition
         if known != definition and definition.succeeds(known, on_change):
-            self._definitions[definition.name] = definition
-            if not definition.is_run_as(known):
+            subscription.definition = definition
+            if known.partitions != definition.partitions or subscription.is_held:
+                subscription.hold()
+            if definition.is_run_as(known):
+                self._share_out()
+            else:
                 self._begin_anew(definition.name, start if on_change == "reset" else None)
-        for number in range(definition.partitions):
-            if (definition.name, number) not in self._slots:
-                self._slots[definition.name, number] = _Slot(start, next(self._first_fences))
+
+    async def level(self, name: str, places: Mapping[int, int]) -> Cut | None:
+        """Have the slots of *name*, which are held, run up to the furthest of them, if nobody runs them."""
+        subscription, slots = self._subscriptions.get(name), self._numbered(name)
+        if subscription is None or not subscription.is_held or self._is_run(slots.values()):
+            return None
+        for number, slot in slots.items():
+            slot.position = max(slot.position, places.get(number, 0))
+        # Behind what comes again, too: that differs by slot, and no slot could say it of keys from two.
+        furthest = max(max(slot.position, slot.replayed_to) for slot in slots.values())
+        if subscription.level_at != furthest:
+            subscription.level_at, subscription.fence = furthest, None
+            self._share_out()
+        if any(slot.position != furthest for slot in slots.values()):
+            return None
+        if subscription.fence is None:
+            subscription.fence = next(self._first_fences)
+        return Cut(name, subscription.definition.partitions, furthest, subscription.fence)
+
+    async def cut(self, cut: Cut) -> bool:
+        """Cut the slots that `level` was answered about, if nothing has changed since; say whether that was done."""
+        subscription, slots = self._subscriptions.get(cut.name), self._numbered(cut.name)
+        if subscription is None or not subscription.is_held or subscription.fence != cut.fence:
+            return False
+        if self._is_run(slots.values()) or any(slot.position != cut.position for slot in slots.values()):
+            return False
+        for number in slots:
+            del self._slots[cut.name, number]
+        self._make_slots(cut.name, range(cut.partitions), cut.position)
+        subscription.is_held, subscription.level_at, subscription.fence = False, None, None
+        self._share_out()
+        return True
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
         names = {name for part in self._parts.values() for name in part.names}
-        return [self._definitions[name] for name in sorted(names) if name in self._definitions]
+        return [self._subscriptions[name].definition for name in sorted(names) if name in self._subscriptions]
 
     async def join(self, names: Collection[str], member: Member) -> Membership:
         """Have *member* run its part of the slots of the subscriptions *names*."""
@@ -114,8 +174,8 @@ class MemorySubscriptions:
     async def release(self, leases: Collection[Lease]) -> None:
         """Give back slots, for others to take at once."""
         for lease in leases:
-            slot = self._slots[lease.name, lease.slot]
-            if slot.fence == lease.fence:
+            slot = self._slots.get(lease[:2])
+            if slot is not None and slot.fence == lease.fence:
                 slot.owner = None
         self._share_out()
 
@@ -129,8 +189,9 @@ class MemorySubscriptions:
 
     async def terms(self, lease: Lease) -> Terms:
         """Return by what the slot is run; raises `LeaseLost`."""
-        slot = self._held(lease)
-        return Terms(self._definitions[lease.name], slot.position, slot.replayed_to)
+        slot, subscription = self._held(lease), self._subscriptions[lease.name]
+        count = len(self._numbered(lease.name))
+        return Terms(subscription.definition, slot.position, slot.replayed_to, count, subscription.until)
 
     async def advance(self, lease: Lease, position: int) -> None:
         """Say that the slot has come to *position*; raises `LeaseLost`."""
@@ -185,7 +246,6 @@ class MemorySubscriptions:
                 slot.fence,
                 slot.owner,
                 is_owned=slot.owner in self._parts,
-                held_at=slot.held_at,
             )
             for (name, number), slot in sorted(self._slots.items(), key=lambda item: item[0])
             if names is None or name in names
@@ -194,29 +254,28 @@ class MemorySubscriptions:
     async def states(self) -> Sequence[SubscriptionState]:
         """Return all subscriptions that are recorded, by name."""
         return [
-            SubscriptionState(definition, await self.slots([name]))
-            for name, definition in sorted(self._definitions.items())
+            SubscriptionState(each.definition, await self.slots([name]), each.is_paused, each.is_held)
+            for name, each in sorted(self._subscriptions.items())
         ]
 
     async def pause(self, name: str) -> None:
         """Have the subscription *name* stand still; raises `UnknownSubscription`."""
-        for slot in self._slots_of(name):
-            slot.held_at = 0
+        self._known(name).is_paused = True
         self._share_out()
 
     async def resume(self, name: str) -> None:
         """Have the subscription *name* go on where it was; raises `UnknownSubscription`."""
-        for slot in self._slots_of(name):
-            slot.held_at = None
+        self._known(name).is_paused = False
         self._share_out()
 
     async def reset(self, name: str, position: int) -> None:
         """Have the subscription *name* begin anew behind *position*, with nothing parked."""
+        self._known(name)
         self._begin_anew(name, position)
 
     def _begin_anew(self, name: str, position: int | None) -> None:
         """Take the slots of *name* from their owners; behind *position* with nothing parked, or where they are."""
-        for slot in self._slots_of(name):
+        for slot in self._numbered(name).values():
             slot.owner = None
             slot.fence += 1
             if position is not None:
@@ -228,16 +287,27 @@ class MemorySubscriptions:
 
     async def delete(self, name: str) -> None:
         """Forget the subscription *name* and what it has parked; raises `SubscriptionInUse`."""
-        if any(slot.owner in self._parts for slot in self._slots_of(name)):
+        self._known(name)
+        if self._is_run(self._numbered(name).values()):
             raise SubscriptionInUse(name)
-        del self._definitions[name]
+        del self._subscriptions[name]
         self._slots = {key: slot for key, slot in self._slots.items() if key[0] != name}
         self._unpark(name)
 
-    def _slots_of(self, name: str) -> Sequence[_Slot]:
-        if name not in self._definitions:
-            raise UnknownSubscription(name, self._definitions)
-        return [slot for (each, _), slot in self._slots.items() if each == name]
+    def _known(self, name: str) -> _Subscription:
+        if name not in self._subscriptions:
+            raise UnknownSubscription(name, self._subscriptions)
+        return self._subscriptions[name]
+
+    def _numbered(self, name: str) -> Mapping[int, _Slot]:
+        return {number: slot for (each, number), slot in self._slots.items() if each == name}
+
+    def _make_slots(self, name: str, numbers: Iterable[int], position: int) -> None:
+        for number in numbers:
+            self._slots[name, number] = _Slot(position, next(self._first_fences))
+
+    def _is_run(self, slots: Iterable[_Slot]) -> bool:
+        return any(slot.owner in self._parts for slot in slots)
 
     def _unpark(self, name: str) -> None:
         self._parked = {key: event for key, event in self._parked.items() if key[0] != name}
@@ -258,7 +328,12 @@ class MemorySubscriptions:
         ]
 
     def _lag_of(self, name: str, number: int, slot: _Slot) -> SlotLag:
-        report, is_owned = slot.report, slot.owner in self._parts
+        report, is_owned, subscription = slot.report, slot.owner in self._parts, self._subscriptions[name]
+        state = report.state if report else "running"
+        if subscription.holds(slot):
+            state = "paused" if subscription.is_paused else "held"
+        elif not is_owned:
+            state = "unowned"
         missing = self._log[slot.position : slot.position + 1]
         return SlotLag(
             name,
@@ -269,7 +344,7 @@ class MemorySubscriptions:
             max((self._clock.now() - missing[0].recorded_at).total_seconds(), 0.0) if missing else 0.0,
             report.rate if report else 0.0,
             OWNER if is_owned else None,
-            "paused" if slot.is_held else "unowned" if not is_owned else report.state if report else "running",
+            state,
             report.error if report else None,
             report.parked_keys if report else 0,
             report.woken_by if report else None,
@@ -295,15 +370,18 @@ class MemorySubscriptions:
         """Take what is due to *part*, and return what it holds then."""
         held: list[Lease] = []
         surplus: list[Lease] = []
-        for name in part.names:
+        to_cut: list[str] = []
+        for name in part.names & self._subscriptions.keys():
             members = {each.id for each in self._parts.values() if name in each.names}
-            slots = {number: slot for (each, number), slot in self._slots.items() if each == name}
-            owners = {number: slot.owner for number, slot in slots.items() if not slot.is_held}
+            slots, subscription = self._numbered(name), self._subscriptions[name]
+            owners = {number: slot.owner for number, slot in slots.items() if not subscription.holds(slot)}
             take, give = fair_share(part.id, owners, members)
-            give += [number for number, slot in slots.items() if slot.is_held and slot.owner == part.id]
+            give += [number for number, slot in slots.items() if subscription.holds(slot) and slot.owner == part.id]
             for number in take:
                 slots[number].owner = part.id
                 slots[number].fence += 1
             held += [Lease(name, number, slot.fence) for number, slot in slots.items() if slot.owner == part.id]
             surplus += [Lease(name, number, slots[number].fence) for number in give]
-        return Share(held, surplus, self._life)
+            if subscription.is_held and not self._is_run(slots.values()):
+                to_cut.append(name)
+        return Share(held, surplus, self._life, to_cut)

@@ -259,7 +259,7 @@ class Presence:
             if count.wanted:
                 self.look_later(part)  # somebody was quicker, or holds on to them
             if part in self._parts:
-                part.member.shared(Share(count.held, count.surplus, life))
+                part.member.shared(Share(count.held, count.surplus, life, count.to_cut))
 
     async def _enter(self, connection: Connection, node: UUID, parts: Sequence[Part]) -> None:
         """Enter *parts* as members of this life, and have the others make room."""
@@ -305,6 +305,8 @@ class Count:
     held: list[Lease] = attrs.field(factory=list[Lease])
     surplus: list[Lease] = attrs.field(factory=list[Lease])
     wanted: list[Lease] = attrs.field(factory=list[Lease])
+    to_cut: list[str] = attrs.field(factory=list[str])
+    """Subscriptions that are held to be cut anew, and that nobody runs."""
 
 
 def _count(part: Part, rows: Sequence[Any]) -> Count:
@@ -325,6 +327,8 @@ def _count(part: Part, rows: Sequence[Any]) -> Count:
         count.held.extend(leases[number] for number in mine)
         count.surplus.extend(leases[number] for number in mine if number in give or by_number[number]["is_held"])
         count.wanted.extend(leases[number] for number in take)
+        if not take and all(row["is_to_cut"] and row["owner"] not in members for row in by_number.values()):
+            count.to_cut.append(name)
     return count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from framework.errors import LeaseLost, SubscriptionInUse, UnknownSubscription
@@ -13,6 +13,7 @@ from framework.store.postgres import statements
 from framework.store.postgres.listener import SLOTS_FREED, channel
 from framework.store.postgres.presence import Presence
 from framework.store.subscriptions import (
+    Cut,
     Definition,
     Lease,
     Member,
@@ -56,11 +57,29 @@ class PostgresSubscriptions:
                 return
             is_another = not definition.is_run_as(known)
             anew = start if is_another and on_change == "reset" else None
-            change = definition.name, recorded, document, is_another, anew
+            change = definition.name, recorded, document, definition.partitions != known.partitions, is_another, anew
             # No rows: somebody else was there first, with this definition or one that may be later still.
             if await self._fetch(statements.REDEFINE_SUBSCRIPTION, *change):
                 await self._tell()
                 return
+
+    async def level(self, name: str, places: Mapping[int, int]) -> Cut | None:
+        """Have the slots of *name*, which are held, run up to the furthest of them, if nobody runs them."""
+        cut = None
+        for is_level, is_new, *found in await self._fetch(
+            statements.LEVEL_SLOTS, name, list(places), list(places.values())
+        ):
+            if is_level:
+                cut = Cut(name, *found)
+            elif is_new:
+                await self._tell()
+        return cut
+
+    async def cut(self, cut: Cut) -> bool:
+        """Cut the slots that `level` was answered about, if nothing has changed since; say whether that was done."""
+        is_done = bool(await self._fetch(statements.CUT_SLOTS, *cut))
+        await self._tell()
+        return is_done
 
     async def running(self) -> Sequence[Definition]:
         """Return the definitions of those subscriptions that some process can run which lives, by name."""
@@ -80,7 +99,7 @@ class PostgresSubscriptions:
         """Return by what the slot is run; raises `LeaseLost`."""
         for row in await self._fetch(statements.TERMS, *lease):
             definition = Definition.from_json(lease.name, json.loads(row["definition"]))
-            return Terms(definition, row["position"], row["replayed_to"])
+            return Terms(definition, row["position"], row["replayed_to"], row["partitions"], row["until"])
         raise LeaseLost(*lease)
 
     async def advance(self, lease: Lease, position: int) -> None:
@@ -125,17 +144,22 @@ class PostgresSubscriptions:
         for slot in await self.slots():
             slots[slot.name].append(slot)
         return [
-            SubscriptionState(Definition.from_json(row["name"], json.loads(row["definition"])), slots[row["name"]])
+            SubscriptionState(
+                Definition.from_json(row["name"], json.loads(row["definition"])),
+                slots[row["name"]],
+                row["is_paused"],
+                row["is_held"],
+            )
             for row in await self._fetch(statements.SUBSCRIPTIONS)
         ]
 
     async def pause(self, name: str) -> None:
         """Have the subscription *name* stand still; raises `UnknownSubscription`."""
-        await self._change(statements.HOLD_SLOTS, name, 0)
+        await self._change(statements.PAUSE_SUBSCRIPTION, name, True)
 
     async def resume(self, name: str) -> None:
         """Have the subscription *name* go on where it was; raises `UnknownSubscription`."""
-        await self._change(statements.HOLD_SLOTS, name, None)
+        await self._change(statements.PAUSE_SUBSCRIPTION, name, False)
 
     async def reset(self, name: str, position: int) -> None:
         """Have the subscription *name* begin anew behind *position*, with nothing parked."""

@@ -137,6 +137,7 @@ class Worker:
         """Set each time that it is told of its part."""
         self.held: list[Lease] = []
         self.surplus: list[Lease] = []
+        self.to_cut: list[str] = []
         self.life = Life()
         self.failures: list[Exception] = []
         self._store = store
@@ -150,6 +151,7 @@ class Worker:
     def shared(self, share: Share) -> None:
         """Hear of its part."""
         self.held, self.surplus, self.life = sorted(share.held), sorted(share.surplus), share.life
+        self.to_cut = list(share.to_cut)
         self.told.set()
 
     def failed(self, error: Exception) -> None:
@@ -166,6 +168,10 @@ class Worker:
     async def give_back(self) -> None:
         """Release what others are entitled to."""
         await self._store.subscriptions.release(self.surplus)
+
+    async def give_back_all(self) -> None:
+        """Release all that it holds."""
+        await self._store.subscriptions.release(self.held)
 
     async def leave(self) -> None:
         """Take part no longer."""

@@ -51,8 +51,8 @@ class SubscriptionContract(OnAStore):
 
         with pytest.raises(SubscriptionChanged, match=r"reader .* types was \['A', 'B'\] and is \['A'\]"):
             await store.subscriptions.define(Definition("reader", ("A",), 1, "stream"), start=0)
-        with pytest.raises(SubscriptionChanged, match="partitions was 1 and is 4"):
-            await store.subscriptions.define(Definition("reader", ("A", "B"), 4, "stream"), start=0)
+        with pytest.raises(SubscriptionChanged, match="partitions was 1 and is 4: raise its revision"):
+            await store.subscriptions.define(Definition("reader", ("A", "B"), 4, "stream"), start=0, on_change="keep")
 
         assert len(await store.subscriptions.slots()) == 1
 
@@ -98,13 +98,9 @@ class SubscriptionContract(OnAStore):
 
         assert (await store.subscriptions.states())[0].definition == later
 
-    async def test_slots_and_keys_do_not_move_with_a_definition(self, store: EventStore) -> None:
+    async def test_keys_do_not_move_with_a_definition_that_keeps_places(self, store: EventStore) -> None:
         await define(store, "reader", partitions=2)
 
-        with pytest.raises(SubscriptionChanged, match="the number of its slots stays"):
-            await store.subscriptions.define(
-                Definition("reader", None, 3, "stream", revision=2), start=0, on_change="reset"
-            )
         with pytest.raises(SubscriptionChanged, match="keys would move"):
             await store.subscriptions.define(
                 Definition("reader", None, 2, "key", revision=2), start=0, on_change="keep"
@@ -466,6 +462,124 @@ class SubscriptionContract(OnAStore):
             with pytest.raises(UnknownSubscription, match="there is no subscription 'none'; there are: one"):
                 await work
 
+    # Another number of slots -------------------------------------------------------------------------
+
+    async def test_slots_that_are_to_be_others_are_let_go_and_run_up_to_the_furthest(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        async with working(store, "one") as worker:
+            behind, ahead = worker.held
+            await store.subscriptions.advance(behind, 3)
+            await store.subscriptions.advance(ahead, 7)
+
+            await want_slots(store, 3)
+            await worker.is_told(lambda: worker.surplus == [behind, ahead])
+            assert await store.subscriptions.level("one", {}) is None
+            assert (await store.subscriptions.terms(behind)).until == 0
+            await store.subscriptions.release([behind, ahead])
+            await worker.is_told(lambda: worker.to_cut == ["one"])
+
+            assert await store.subscriptions.level("one", {}) is None
+            await worker.is_told(lambda: [lease.slot for lease in worker.held] == [0])
+            terms = await store.subscriptions.terms(worker.held[0])
+            assert (terms.position, terms.until, terms.partitions) == (3, 7, 2)
+            await store.subscriptions.advance(worker.held[0], 7)
+            await worker.give_back_all()
+
+            await cut(store, "one")
+            await worker.is_told(lambda: len(worker.held) == 3)
+            assert {(await store.subscriptions.terms(lease)).position for lease in worker.held} == {7}
+            assert (await store.subscriptions.terms(worker.held[0])).until is None
+            for lease in (behind, ahead):
+                with pytest.raises(LeaseLost):
+                    await store.subscriptions.advance(lease, 8)
+        assert [state.is_held for state in await store.subscriptions.states()] == [False]
+
+    async def test_fewer_slots_stand_where_all_stood_and_have_what_was_parked(self, store: EventStore) -> None:
+        await define(store, "one", partitions=3)
+        lease = await take(store, "one")
+        await store.subscriptions.park(lease, [parked_event("one", 3)], 0)
+
+        await want_slots(store, 1)
+        await cut(store, "one")
+
+        assert [(state.slot, state.position) for state in await store.subscriptions.slots()] == [(0, 0)]
+        assert [event.position for event in await store.subscriptions.parked()] == [3]
+
+    async def test_a_place_that_is_known_better_counts(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await want_slots(store, 3)
+
+        assert await store.subscriptions.level("one", {0: 5, 1: 4, 7: 9}) is None
+        found = await store.subscriptions.level("one", {0: 5, 1: 5})
+
+        assert found is not None
+        assert (found.partitions, found.position) == (3, 5)
+
+    async def test_slots_are_not_cut_where_one_has_moved_since(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        late = await take(store, "one")
+        await want_slots(store, 3)
+        found = await store.subscriptions.level("one", {})
+        assert found is not None
+
+        await store.subscriptions.advance(late, 4)
+
+        assert not await store.subscriptions.cut(found)
+        assert await store.subscriptions.level("one", {}) is None
+        assert [slot.position for slot in await store.subscriptions.slots()] == [4, 0]
+
+    async def test_slots_are_not_cut_as_an_earlier_definition_wanted(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await want_slots(store, 3)
+        found = await store.subscriptions.level("one", {})
+        assert found is not None
+
+        await want_slots(store, 2, revision=3)
+
+        assert not await store.subscriptions.cut(found)
+        again = await store.subscriptions.level("one", {})
+        assert again is not None
+        assert again.fence > found.fence
+        assert await store.subscriptions.cut(again)
+        assert not await store.subscriptions.cut(again)
+        assert all(slot.fence > again.fence for slot in await store.subscriptions.slots())
+
+    async def test_who_has_an_earlier_definition_runs_as_many_slots_as_there_are(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await want_slots(store, 3)
+        await cut(store, "one")
+
+        await define(store, "one", partitions=2)
+
+        (state,) = await store.subscriptions.states()
+        assert (len(state.slots), state.is_held, state.definition.partitions) == (3, False, 3)
+
+    async def test_a_pause_outlives_a_cut(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await store.subscriptions.pause("one")
+        await want_slots(store, 3)
+        await cut(store, "one")
+
+        async with working(store, "one") as worker:
+            assert worker.held == []
+            await store.subscriptions.resume("one")
+            await worker.is_told(lambda: len(worker.held) == 3)
+
+    async def test_what_begins_anew_is_not_cut_before_it_is_where_it_was(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+        await store.subscriptions.advance(await take(store, "one"), 5)
+
+        await store.subscriptions.define(Definition("one", None, 3, "stream", revision=2), start=0, on_change="reset")
+
+        assert await store.subscriptions.level("one", {}) is None
+        assert await store.subscriptions.level("one", {0: 5, 1: 5}) is not None
+
+    async def test_slots_that_are_not_held_are_not_cut(self, store: EventStore) -> None:
+        await define(store, "one", partitions=2)
+
+        assert await store.subscriptions.level("one", {}) is None
+        assert await store.subscriptions.level("none", {}) is None
+
     async def test_all_there_are_are_listed_as_they_are_defined(self, store: EventStore) -> None:
         definition = Definition("b", ("A",), 2, "key", "s", "s", "now", "process")
         await store.subscriptions.define(definition, start=3)
@@ -475,3 +589,16 @@ class SubscriptionContract(OnAStore):
 
         assert (first.name, second.definition, second.position) == ("a", definition, 3)
         assert [slot.slot for slot in second.slots] == [0, 1]
+
+
+async def want_slots(store: EventStore, partitions: int, *, revision: int = 2) -> None:
+    """Define the subscription one so that it is to have another number of slots."""
+    definition = Definition("one", None, partitions, "stream", revision=revision)
+    await store.subscriptions.define(definition, start=0, on_change="keep")
+
+
+async def cut(store: EventStore, name: str) -> None:
+    """Cut the slots of *name*, which have come to one position."""
+    found = await store.subscriptions.level(name, {})
+    assert found is not None
+    assert await store.subscriptions.cut(found)

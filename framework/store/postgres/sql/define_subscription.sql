@@ -6,7 +6,9 @@ WITH made AS (
     RETURNING definition
 ), slotted AS (
     INSERT INTO slots (name, slot, position, fence)
-    SELECT $1, n, $4, nextval('first_fences') FROM generate_series(0, $3 - 1) AS n WHERE (SELECT definition FROM made) = $2
+    SELECT $1, n, $4, nextval('first_fences') FROM generate_series(0, $3 - 1) AS n
+     WHERE (SELECT definition FROM made) = $2
+       AND NOT EXISTS (SELECT FROM slots WHERE name = $1)  -- which may be others than it says, until they are cut anew
         ON CONFLICT ON CONSTRAINT slots_pkey DO NOTHING
 )
 SELECT definition FROM made

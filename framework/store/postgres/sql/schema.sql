@@ -468,7 +468,6 @@ CREATE TABLE slots (
     "position" bigint NOT NULL,
     fence bigint NOT NULL,
     owner uuid,
-    held_at bigint,
     replayed_to bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
@@ -487,6 +486,15 @@ CREATE TABLE streams (
     deleted_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE subscriptions (
+    name text NOT NULL,
+    definition jsonb NOT NULL,
+    is_paused boolean DEFAULT false NOT NULL,
+    is_held boolean DEFAULT false NOT NULL,
+    level_at bigint,
+    cut_fence bigint
+);
+
 CREATE VIEW subscription_lag AS
  SELECT s.name,
     s.slot,
@@ -497,7 +505,8 @@ CREATE VIEW subscription_lag AS
     (COALESCE(r.rate, (0)::real))::double precision AS rate,
     o.label AS owner,
         CASE
-            WHEN (s."position" >= s.held_at) THEN 'paused'::text
+            WHEN u.is_paused THEN 'paused'::text
+            WHEN (u.is_held AND (s."position" >= COALESCE(u.level_at, (0)::bigint))) THEN 'held'::text
             WHEN (o.member IS NULL) THEN 'unowned'::text
             ELSE COALESCE(r.state, 'running'::text)
         END AS state,
@@ -505,7 +514,8 @@ CREATE VIEW subscription_lag AS
     COALESCE(r.parked_keys, 0) AS parked_keys,
     r.woken_by,
     r.reported_at
-   FROM ((((slots s
+   FROM (((((slots s
+     JOIN subscriptions u ON ((u.name = s.name)))
      CROSS JOIN head h)
      LEFT JOIN events e ON ((e."position" = (s."position" + 1))))
      LEFT JOIN ( SELECT m.member,
@@ -515,11 +525,6 @@ CREATE VIEW subscription_lag AS
              JOIN framework_nodes.heartbeats b ON ((b.node = m.node)))
           WHERE (b.beat_at > (clock_timestamp() - '00:00:06'::interval))) o ON (((o.member = s.owner) AND (o.name = s.name))))
      LEFT JOIN reports r ON (((r.name = s.name) AND (r.slot = s.slot))));
-
-CREATE TABLE subscriptions (
-    name text NOT NULL,
-    definition jsonb NOT NULL
-);
 
 CREATE TABLE timers (
     process text NOT NULL,

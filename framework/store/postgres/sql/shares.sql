@@ -1,5 +1,6 @@
 -- One of several parts, each for a schema. Returns its slots, and with each the members that live and can run it.
-SELECT {number} AS number, s.name, s.slot, s.fence, s.owner, coalesce(s.position >= s.held_at, false) AS is_held,
+SELECT {number} AS number, s.name, s.slot, s.fence, s.owner,
+       u.is_paused OR (u.is_held AND s.position >= coalesce(u.level_at, 0)) AS is_held, u.is_held AS is_to_cut,
        ARRAY(
            SELECT m.member
              FROM {schema}.members AS m
@@ -7,3 +8,4 @@ SELECT {number} AS number, s.name, s.slot, s.fence, s.owner, coalesce(s.position
             WHERE m.name = s.name
        ) AS members
   FROM {schema}.slots AS s
+  JOIN {schema}.subscriptions AS u ON u.name = s.name

@@ -7,7 +7,7 @@ SELECT s.name, s.slot, s.position, s.fence, s.owner,
             WHERE m.member = s.owner
               AND m.name = s.name
               AND h.beat_at > clock_timestamp() - $2::interval
-       ) AS is_owned, s.held_at
+       ) AS is_owned
   FROM slots AS s
  WHERE $1::text[] IS NULL
     OR s.name = ANY ($1)

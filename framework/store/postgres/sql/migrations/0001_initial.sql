@@ -89,8 +89,12 @@ CREATE TABLE fences (
 CREATE INDEX fences_recorded_at ON fences (recorded_at);
 
 CREATE TABLE subscriptions (
-    name       text  NOT NULL,
-    definition jsonb NOT NULL,
+    name       text    NOT NULL,
+    definition jsonb   NOT NULL,
+    is_paused  boolean NOT NULL DEFAULT false,
+    is_held    boolean NOT NULL DEFAULT false,  -- its slots, to be cut anew:
+    level_at   bigint,                          -- there, once nobody runs them
+    cut_fence  bigint,                          -- and drawn when all of them have come there
     CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
 );
 
@@ -103,7 +107,6 @@ CREATE TABLE slots (
     position    bigint  NOT NULL,
     fence       bigint  NOT NULL,
     owner       uuid,
-    held_at     bigint,
     replayed_to bigint  NOT NULL DEFAULT 0,
     CONSTRAINT slots_pkey PRIMARY KEY (name, slot)
 ) WITH (fillfactor = 50);
@@ -167,11 +170,13 @@ CREATE VIEW subscription_lag AS
 SELECT s.name, s.slot, s.position, h.position AS head, h.position - s.position AS events_behind,
        coalesce(greatest(extract(epoch FROM clock_timestamp() - e.recorded_at), 0), 0)::double precision AS seconds_behind,
        coalesce(r.rate, 0)::double precision AS rate, o.label AS owner,
-       CASE WHEN s.position >= s.held_at THEN 'paused'
+       CASE WHEN u.is_paused THEN 'paused'
+            WHEN u.is_held AND s.position >= coalesce(u.level_at, 0) THEN 'held'
             WHEN o.member IS NULL THEN 'unowned'
             ELSE coalesce(r.state, 'running') END AS state,
        r.error, coalesce(r.parked_keys, 0) AS parked_keys, r.woken_by, r.reported_at
   FROM slots AS s
+  JOIN subscriptions AS u ON u.name = s.name
  CROSS JOIN head AS h
   LEFT JOIN events AS e ON e.position = s.position + 1
   LEFT JOIN (
