@@ -32,6 +32,9 @@ from framework.store.protocol import EventStore
 from framework.store.subscriptions import Cut, OnChange, SubscriptionState
 from framework.subscription.delivery import SlotRunner, slot_of_key
 from framework.testing import eventually
+from framework.testing.store_contract.parts import outcomes
+from tests.processes.jobs import Job, Say, office
+from tests.processes.jobs import running as heard_by
 from tests.runtime.till import Moved, PutIn, tills
 from tests.sample_bank.databases import fresh_schema
 
@@ -341,6 +344,28 @@ async def test_another_number_of_slots_without_a_higher_revision_is_refused(node
                 pass
 
 
+# Processes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (5, 2)])
+async def test_a_process_has_other_slots_while_events_come_and_each_instance_hears_of_each_once(
+    node: Node, before: int, after: int
+) -> None:
+    earlier, later = (attrs.frozen(in_slots(Job, *release)) for release in ((before, 1), (after, 2)))
+    stores = node(), node()
+    jobs = [f"{number}" for number in range(TILLS)]
+    async with Application(store=stores[0], router=office(), processes=[earlier]) as old, AsyncExitStack() as stack:
+        for number in range(3):
+            await old.dispatch(Say(f"at {number}", f"{number}", tuple(jobs)))
+        new = await stack.enter_async_context(Application(store=stores[1], router=office(), processes=[later]))
+        for number in range(3, 9):
+            await old.dispatch(Say(f"at {number}", f"{number}", tuple(jobs)))
+        await are_cut(new, after)
+        await old.dispatch(Say("at last", "9", tuple(jobs)), consistency=["Job"])
+
+        assert await heard_by(stores[0], *jobs) == {key: [str(number) for number in range(10)] for key in jobs}
+
+
 # Projectors ----------------------------------------------------------------------------------------
 
 
@@ -436,13 +461,13 @@ async def test_of_many_nodes_that_cut_at_once_each_finds_what_the_others_have_do
         await sql.execute(LEVEL, models[0].schema)
         wanted, other = Cut("Sums v1", 3, 1, 5 * BILLION), Cut("Sums v1", 4, 0, 5 * BILLION)
 
-        async with asyncio.TaskGroup() as cutters, sql.transaction():
+        async with sql.transaction():
             await sql.execute(LOCK_ALL, models[0].schema)
-            cuts = [cutters.create_task(model.cut(wanted)) for model in models[:3]]
-            cuts.append(cutters.create_task(models[3].cut(other)))
+            cuts = [model.cut(cut) for model, cut in zip(models, [wanted, wanted, wanted, other], strict=True)]
+            answers = asyncio.ensure_future(outcomes(cuts))
             await eventually(lambda: are_waiting(dsn, 4))
 
-        assert [cut.result() for cut in cuts] == [True, True, True, False]
+        assert await answers == [True, True, True, False]
         assert await models[0].places() == {0: 1, 1: 1, 2: 1}
         assert not await models[0].cut(wanted._replace(partitions=2, fence=BILLION))
 
