@@ -363,7 +363,14 @@ async def test_a_process_has_other_slots_while_events_come_and_each_instance_hea
         await are_cut(new, after)
         await old.dispatch(Say("at last", "9", tuple(jobs)), consistency=["Job"])
 
-        assert await heard_by(stores[0], *jobs) == {key: [str(number) for number in range(10)] for key in jobs}
+        heard = await heard_by(stores[0], *jobs)
+        assert heard == {job: [str(number) for number in range(10)] for job in jobs}
+
+        async def all_is_noted() -> None:
+            page = await stores[0].read_log(types=["Noted"], limit=1_000)
+            assert len(page.events) == 10 * len(jobs)
+
+        await eventually(all_is_noted, SOON)
 
 
 # Projectors ----------------------------------------------------------------------------------------
