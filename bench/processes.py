@@ -29,9 +29,11 @@ LATER: Final = datetime(2100, 1, 1, tzinfo=UTC)
 FIRST: Final = LATER + timedelta(seconds=1)
 
 ARM: Final = """
-    INSERT INTO timers (process, instance, key, due_at, command_id, command_type, command, correlation_id, causation_id)
+    INSERT INTO timers
+           (process, instance, key, due_at, command_id, command_type, command, correlation_id, causation_id, hash)
     SELECT $1, i::text, 'deadline', $2::timestamptz + i * interval '1 second', gen_random_uuid(), 'Remind',
-           '{"account_id": "7c2ad1f2-9d2e-4a83-9a0e-2f4c0d1f3b55", "amount": 125}', gen_random_uuid(), gen_random_uuid()
+           '{"account_id": "7c2ad1f2-9d2e-4a83-9a0e-2f4c0d1f3b55", "amount": 125}', gen_random_uuid(),
+           gen_random_uuid(), i
       FROM generate_series(1, $3::integer) AS i
 """
 
