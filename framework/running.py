@@ -15,6 +15,7 @@ from framework.read_models import ReadModels
 from framework.runtime.control import Control
 from framework.runtime.engine import Engine
 from framework.runtime.health import CLOSED, Health
+from framework.runtime.instances import Instances
 from framework.runtime.schedules import Schedules
 from framework.runtime.wiring import Wiring
 
@@ -81,6 +82,11 @@ class Running:
     def subscriptions(self) -> Control:
         """Where the handlers, processes and projectors stand, and what they have set aside; raises `NotRunning`."""
         return self._alive().control
+
+    @property
+    def processes(self) -> Instances:
+        """The instances of the processes, to be looked at and got going again; raises `NotRunning`."""
+        return self._alive().instances
 
     @property
     def schedules(self) -> Schedules:

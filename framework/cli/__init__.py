@@ -12,6 +12,7 @@ from framework.cli.audit import audit
 from framework.cli.db import db
 from framework.cli.lag import lag
 from framework.cli.parked import parked
+from framework.cli.processes import processes, timers
 from framework.cli.schema import schema
 from framework.cli.subscriptions import subscriptions
 
@@ -25,5 +26,7 @@ main.add_command(db)
 subscriptions.add_command(lag)
 main.add_command(subscriptions)
 main.add_command(parked)
+main.add_command(processes)
+main.add_command(timers)
 main.add_command(audit)
 main.add_command(schema)

@@ -25,6 +25,7 @@ from framework.runtime.deciding import Deciding
 from framework.runtime.dispatcher import Dispatcher
 from framework.runtime.health import Health
 from framework.runtime.housekeeping import Forget, forget_after
+from framework.runtime.instances import Instances
 from framework.runtime.processes import Bell, Errands, Owner, ProcessSink, ProcessType, Relay, Relayed, Send, on_error
 from framework.runtime.progress import Progress
 from framework.runtime.repeats import Repeats
@@ -88,6 +89,7 @@ class Engine:
             {name: subscription.name for name, subscription in self._subscriptions.items()},
             {model.name: model for model in models or ()},
         )
+        self.instances = Instances(wiring.journal.store, wiring.journal, wiring.processes)
         self.waits = ConsistencyWaits(wiring.journal, self.control.parked)
         self._progress: dict[str, Progress] = {}
         """By the names of subscriptions."""

@@ -429,6 +429,18 @@ class ProcessStore(Protocol):
         """
         ...
 
+    async def instances(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[InstanceRow]:
+        """Return at most *limit* instances of *process* named above *after*, in order, without the finished."""
+        ...
+
+    async def ask_to_stop(self, process: str, instance: str) -> bool:
+        """Note that *instance* is to end, until it has, and say whether it runs."""
+        ...
+
+    async def asked_to_stop(self, process: str) -> Sequence[str]:
+        """Return the instances of *process* that are to end, in order."""
+        ...
+
     async def change_process(self, process: str, change: ProcessChange) -> int:
         """Apply *change* to a *process* that has no slots, all or nothing; return how many commands it withdrew.
 
@@ -442,6 +454,10 @@ class ProcessStore(Protocol):
         All of it as of one moment: by instance, in the order of sending, and then of time. It is *limit* commands, and
         more where the last instance has more.
         """
+        ...
+
+    async def pending_of(self, process: str, instance: str) -> Sequence[Pending]:
+        """Return what *instance* has scheduled, waits to have sent, or has parked, in the order of `pending`."""
         ...
 
     async def outbox(

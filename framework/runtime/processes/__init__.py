@@ -9,5 +9,17 @@ from framework.runtime.processes.declared import ProcessType
 from framework.runtime.processes.errands import Errands
 from framework.runtime.processes.relay import Bell, Owner, Relay, Relayed, Send
 from framework.runtime.processes.sink import ProcessSink, on_error
+from framework.runtime.processes.yielded import Source
 
-__all__ = ["Bell", "Errands", "Owner", "ProcessSink", "ProcessType", "Relay", "Relayed", "Send", "on_error"]
+__all__ = [
+    "Bell",
+    "Errands",
+    "Owner",
+    "ProcessSink",
+    "ProcessType",
+    "Relay",
+    "Relayed",
+    "Send",
+    "Source",
+    "on_error",
+]

@@ -153,8 +153,11 @@ class ProcessSlot:
                 self._hold.check_wanted()
 
     async def attend(self) -> None:
-        """Do what somebody has asked for with parked events, and send what somebody may have left to be sent."""
+        """Do what somebody has asked for with instances and parked events, and send what may have been left to be sent."""
         self.errands.bell.ring()
+        for instance in await self._store.asked_to_stop(self._process.name):
+            if self._process.slot_of(instance) == self._hold.lease.slot:
+                await self._stop(instance)
         if self._aside.is_empty:
             return
         for events in asked_for(await self._store.subscriptions.parked([self._process.name])):
@@ -164,6 +167,12 @@ class ProcessSlot:
     def end(self) -> None:
         """Send nothing more."""
         self.errands.end()
+
+    async def _stop(self, instance: str) -> None:
+        async with self._turn:
+            step = await self._begin({instance})
+            step.end(instance)
+            await self._save(step.change(), self.position)
 
     async def _take(
         self, items: Sequence[Item], position: int, given_up: Mapping[str, Failure] | None = None

@@ -56,6 +56,13 @@ class Step:
         elif handles(self._process.name, interest, is_running=instance.state is not None):
             self._keep(id_, self._handled(event, id_, instance))
 
+    def end(self, id_: str) -> None:
+        """Have the instance *id_* end, as far as it runs."""
+        instance = self._instances[id_] = self._loaded(id_)
+        if instance.state is not None:
+            self._yielded.end(id_)
+            self._keep(id_, Instance(instance.version))
+
     def change(self, parked: Collection[ParkedEvent] = (), released: Collection[ParkedEvent] = ()) -> ProcessChange:
         """Return all that is to be stored, with the events that are *parked* and *released*."""
         instances = ((id_, self._instances[id_]) for id_ in self._instances if id_ in self._changed)

@@ -20,6 +20,7 @@ class MemoryProcesses:
     def __init__(self, log: Sequence[StoredEvent], clock: Clock) -> None:
         self.subscriptions = MemorySubscriptions(log, clock)
         self._instances: defaultdict[str, dict[str, InstanceRow]] = defaultdict(dict)
+        self._asked_to_stop: defaultdict[str, set[str]] = defaultdict(set)
         self._outboxes: defaultdict[str, dict[UUID, OutboxRow]] = defaultdict(dict)
         """Each in the order of sending."""
         self._timers: defaultdict[str, dict[tuple[str, str], TimerRow]] = defaultdict(dict)
@@ -39,6 +40,23 @@ class MemoryProcesses:
         self._apply(process, change)
         self._fill(process, change.commands)
 
+    async def instances(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[InstanceRow]:
+        """Return at most *limit* instances of *process* named above *after*, in order, without the finished."""
+        rows = sorted(self._instances[process].values())
+        return [row for row in rows if row.instance > after and row.state is not None][:limit]
+
+    async def ask_to_stop(self, process: str, instance: str) -> bool:
+        """Note that *instance* is to end, until it has, and say whether it runs."""
+        row = self._instances[process].get(instance)
+        if row is None or row.state is None:
+            return False
+        self._asked_to_stop[process].add(instance)
+        return True
+
+    async def asked_to_stop(self, process: str) -> Sequence[str]:
+        """Return the instances of *process* that are to end, in order."""
+        return sorted(self._asked_to_stop[process])
+
     async def change_process(self, process: str, change: ProcessChange) -> int:
         """Apply *change*, and return how many commands it withdrew."""
         withdrawn = self._apply(process, change)
@@ -52,6 +70,11 @@ class MemoryProcesses:
         rows = sorted((row for row in rows if row.command.instance > after), key=lambda row: row.command.instance)
         last = {row.command.instance for row in rows[limit - 1 : limit]}
         return [row for place, row in enumerate(rows) if place < limit or row.command.instance in last]
+
+    async def pending_of(self, process: str, instance: str) -> Sequence[Pending]:
+        """Return what *instance* has scheduled, waits to have sent, or has parked."""
+        rows = await self.pending(process, limit=len(self._outboxes[process]) + len(self._timers[process]) + 1)
+        return [row for row in rows if row.command.instance == instance]
 
     async def outbox(
         self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
@@ -123,6 +146,8 @@ class MemoryProcesses:
         rows = self._instances[process]
         for saved in change.saved:
             rows[saved.instance] = saved
+            if saved.state is None:
+                self._asked_to_stop[process].discard(saved.instance)
         whole = {each.instance for each in change.withdrawn if each.timer is None}
         keys = {(each.instance, each.timer) for each in change.withdrawn}
         keys |= {(row.command.instance, row.command.timer) for row in change.timers}

@@ -45,6 +45,18 @@ class ProcessTables(Asking):
             if change.commands:
                 await connection.execute(statements.FILL_OUTBOX, process, *_columns(change.commands))
 
+    async def instances(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[InstanceRow]:
+        """Return at most *limit* instances of *process* named above *after*, in order, without the finished."""
+        return [InstanceRow(*row) for row in await self._fetch(statements.RUNNING_INSTANCES, process, after, limit)]
+
+    async def ask_to_stop(self, process: str, instance: str) -> bool:
+        """Note that *instance* is to end, until it has, and say whether it runs."""
+        return bool(await self._fetch(statements.ASK_TO_STOP, process, instance))
+
+    async def asked_to_stop(self, process: str) -> Sequence[str]:
+        """Return the instances of *process* that are to end, in order."""
+        return [row["instance"] for row in await self._fetch(statements.ASKED_TO_STOP, process)]
+
     async def change_process(self, process: str, change: ProcessChange) -> int:
         """Apply *change*, all or nothing, and return how many commands it withdrew."""
         of = {each.instance for each in change.withdrawn} | {row.command.instance for row in change.timers}
@@ -57,9 +69,11 @@ class ProcessTables(Asking):
 
     async def pending(self, process: str, *, after: str = "", limit: int = 1_000) -> Sequence[Pending]:
         """Return what instances named above *after* have scheduled, wait to have sent, or have parked."""
-        rows = await self._fetch(statements.PENDING, process, after, limit)
-        found = [Pending(due_at, OutboxRow(*command)) for due_at, *command in rows]
-        return sorted(found, key=_order)
+        return _pending(await self._fetch(statements.PENDING, process, after, limit))
+
+    async def pending_of(self, process: str, instance: str) -> Sequence[Pending]:
+        """Return what *instance* has scheduled, waits to have sent, or has parked."""
+        return _pending(await self._fetch(statements.PENDING_OF, process, instance))
 
     async def outbox(
         self, process: str, *, limit: int, part: Part | None = None, but: Collection[str] = ()
@@ -165,6 +179,10 @@ def _columns(commands: Sequence[OutboxRow]) -> tuple[list[Any], ...]:
         [row.causation_id for row in commands],
         [hash_of(row.instance) for row in commands],
     )
+
+
+def _pending(rows: Sequence[Any]) -> Sequence[Pending]:
+    return sorted((Pending(due_at, OutboxRow(*command)) for due_at, *command in rows), key=_order)
 
 
 def _order(pending: Pending) -> tuple[str, bool, Any, Any]:

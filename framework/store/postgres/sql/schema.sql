@@ -435,9 +435,10 @@ CREATE TABLE parked (
 
 CREATE TABLE process_instances (
     process text NOT NULL,
-    instance text NOT NULL,
+    instance text NOT NULL COLLATE pg_catalog."C",
     version bigint NOT NULL,
-    state jsonb
+    state jsonb,
+    asked_to_stop boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE receipts (
@@ -615,6 +616,8 @@ CREATE INDEX outbox_order ON outbox USING btree (process, number, piece);
 CREATE INDEX outbox_parked ON outbox USING btree (process, instance, number, piece) WHERE (parked IS NOT NULL);
 
 CREATE INDEX outbox_timer ON outbox USING btree (process, instance, timer) WHERE (timer IS NOT NULL);
+
+CREATE INDEX process_instances_asked ON process_instances USING btree (process) WHERE asked_to_stop;
 
 CREATE INDEX receipts_recorded_at ON receipts USING btree (recorded_at);
 

@@ -189,12 +189,15 @@ SELECT s.name, s.slot, s.position, h.position AS head, h.position - s.position A
 
 -- One without a state is finished.
 CREATE TABLE process_instances (
-    process  text   NOT NULL,
-    instance text   NOT NULL,
-    version  bigint NOT NULL,
-    state    jsonb,
+    process       text    NOT NULL,
+    instance      text    COLLATE "C" NOT NULL,
+    version       bigint  NOT NULL,
+    state         jsonb,
+    asked_to_stop boolean NOT NULL DEFAULT false,
     CONSTRAINT process_instances_pkey PRIMARY KEY (process, instance)
 );
+
+CREATE INDEX process_instances_asked ON process_instances (process) WHERE asked_to_stop;
 
 -- The rest of an instance's hash by the number of slots is its slot.
 CREATE TABLE outbox (
