@@ -29,6 +29,7 @@ from framework.testing.store_contract.expectations import ExpectationContract
 from framework.testing.store_contract.filtering import FilterContract
 from framework.testing.store_contract.going_through import PagesContract
 from framework.testing.store_contract.history import HistoryContract
+from framework.testing.store_contract.instances import InstanceContract
 from framework.testing.store_contract.parts import log_of, new_event, new_events, new_receipt, write, write_to
 from framework.testing.store_contract.processes import ProcessContract
 from framework.testing.store_contract.reading import ReadContract
@@ -63,6 +64,7 @@ class StoreContract(
     TurnContract,
     SubscriptionContract,
     ProcessContract,
+    InstanceContract,
     TimerContract,
 ):
     """All that every event store must do."""
