@@ -153,7 +153,7 @@ class ProcessSlot:
                 self._hold.check_wanted()
 
     async def attend(self) -> None:
-        """Do what somebody has asked for with instances and parked events, and send what somebody may have left to send."""
+        """Do what was asked for with instances and parked events, and send what somebody may have left to be sent."""
         self.errands.bell.ring()
         for instance in await self._store.asked_to_stop(self._process.name):
             if self._process.slot_of(instance) == self._hold.lease.slot:
