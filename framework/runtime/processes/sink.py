@@ -156,7 +156,7 @@ class ProcessSlot:
         """Do what was asked for with instances and parked events, and send what somebody may have left to be sent."""
         self.errands.bell.ring()
         for instance in await self._store.asked_to_stop(self._process.name):
-            if self._process.slot_of(instance) == self._hold.lease.slot:
+            if self._subscription.slot_of_key(instance) == self._hold.lease.slot:
                 await self._stop(instance)
         if self._aside.is_empty:
             return
