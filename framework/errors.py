@@ -319,9 +319,15 @@ class OutcomeUnknown(DispatchError):
 class SelfWait(DispatchError):
     """A handler asked to wait until it has itself handled what it is about to cause; nothing was recorded."""
 
-    def __init__(self, handler: str) -> None:
+    def __init__(self, handler: str, through: Sequence[str] = ()) -> None:
         self.handler = handler
-        super().__init__(f"handler {handler!r} would wait for itself: dispatch with consistency=EVENTUAL inside it")
+        self.through = tuple(through)
+        """The handlers between: the first is the one that was to be waited for, and waits for the next."""
+        chain = f", through {' and '.join(map(repr, through))}, which wait in turn" if through else ""
+        where = "inside one of them" if through else "inside it"
+        super().__init__(
+            f"handler {handler!r} would wait for itself{chain}: dispatch with consistency=EVENTUAL {where}"
+        )
 
 
 class UnknownHandler(DispatchError):

@@ -36,6 +36,8 @@ class ConsistencyWaits:
         self._here: dict[str, Progress] = {}
         self._elsewhere: dict[str, dict[str, Progress]] = {}
         """By handler and subscription: while a projector is exchanged, two versions of it run."""
+        self._waiting: defaultdict[str, list[str]] = defaultdict(list)
+        """For each handler those that it waits for, in the middle of an event."""
         self._looked_around_at = float("-inf")
         self._look_around = asyncio.Lock()
 
@@ -71,11 +73,32 @@ class ConsistencyWaits:
                 for name in handlers:
                     if not self._progress_of(name):
                         raise UnknownHandler(name, self._known())
-        cause = current_cause.get()
-        for outer in cause.handlers if cause else ():
+        self._check_circles(handlers)
+        return handlers
+
+    def _check_circles(self, handlers: Collection[str]) -> None:
+        """Raise `SelfWait` where one in the middle of whose event this is would wait for itself through *handlers*."""
+        for outer in _inside():
             if outer in handlers:
                 raise SelfWait(outer)
-        return handlers
+            for handler in handlers:
+                if (through := self._way(handler, outer)) is not None:
+                    raise SelfWait(outer, through)
+
+    def _way(self, handler: str, to: str) -> Sequence[str] | None:
+        """Return how *handler* comes to wait for the handler *to*, beginning with itself; None if it does not.
+
+        Only what waits in this process is seen. Events of other slots may be waited for: who waits for whom may then
+        end well, but by luck.
+        """
+        ways: list[tuple[str, ...]] = [(handler,)]
+        for way in ways:
+            for each in self._waiting[way[-1]]:
+                if each == to:
+                    return way
+                if each not in way:
+                    ways.append((*way, each))
+        return None
 
     def _known(self) -> list[str]:
         return [*self._here, *(name for name in self._elsewhere if name not in self._here)]
@@ -132,6 +155,23 @@ class ConsistencyWaits:
         is away, it is the last. Cancellation is safe: nothing is consumed.
         """
         waited = dict.fromkeys(handlers, "late")
+        inside = _inside()
+        # Two may have chosen each other before either of them waited: the second does not, or neither would end.
+        handlers = [each for each in handlers if all(self._way(each, outer) is None for outer in inside)]
+        edges = [(outer, each) for outer in inside for each in handlers]
+        for outer, each in edges:
+            self._waiting[outer].append(each)
+        try:
+            await self._wait_for(waited, handlers, events, timeout_s)
+        finally:
+            for outer, each in edges:
+                self._waiting[outer].remove(each)
+        return waited
+
+    async def _wait_for(
+        self, waited: dict[str, str], handlers: Collection[str], events: Sequence[Happened], timeout_s: float
+    ) -> None:
+        """Write into *waited* what becomes of *events* in *handlers*, as far as that is seen in time."""
 
         async def wait(handler: str) -> None:
             with suppress(StorageUnavailable):
@@ -141,12 +181,11 @@ class ConsistencyWaits:
             async with asyncio.timeout(timeout_s):
                 if len(handlers) == 1:
                     await wait(*handlers)
-                    return waited
+                    return
                 # Each for itself: one that is late must not hide that the others are not.
                 async with asyncio.TaskGroup() as group:
                     for handler in handlers:
                         group.create_task(wait(handler))
-        return waited
 
     async def _happened(self, result: DispatchResult) -> Sequence[Happened]:
         events = result.events
@@ -237,6 +276,12 @@ class ConsistencyWaits:
         if handler in self._here:
             return await self._parked(handler)
         return await self._subscriptions.parked([progress.name])
+
+
+def _inside() -> Sequence[str]:
+    """Return the handlers in the middle of whose events this is."""
+    cause = current_cause.get()
+    return cause.handlers if cause else ()
 
 
 def _happened(item: Item) -> list[Happened]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -25,6 +26,7 @@ from framework import (
 from framework.clock import now
 from framework.errors import InvalidRequest, SelfWait, UnknownHandler
 from framework.policies import Defaults
+from framework.runtime.consistency import ConsistencyWaits
 from framework.store.memory import subscriptions as memory_subscriptions
 from framework.store.postgres import presence
 from framework.store.protocol import EventStore
@@ -278,3 +280,72 @@ async def test_inside_a_handler_nobody_waits_for_it_by_position_either(another_s
         await app.dispatch(PutIn("a", 1))
 
         assert "would wait for itself" in str(await refused)
+
+
+class First(EventHandler[Moved]):
+    """Has something done for what comes to the till a, and waits for the second one to hear of that."""
+
+    def __init__(self) -> None:
+        self.app: Application | None = None
+        self.waited: list[Mapping[str, str]] = []
+
+    async def handle(self, event: Recorded[Moved]) -> None:
+        if event.stream == "till-a" and self.app is not None:
+            result = await self.app.dispatch(PutIn("b", 1), consistency=[Second])
+            self.waited.append(result.waited)
+
+
+class Second(EventHandler[Moved]):
+    """Does the same for the till b, and would wait for the first one."""
+
+    def __init__(self) -> None:
+        self.app: Application | None = None
+        self.waited: list[Mapping[str, str]] = []
+        self.refusals: list[SelfWait] = []
+
+    async def handle(self, event: Recorded[Moved]) -> None:
+        if event.stream == "till-b" and self.app is not None:
+            try:
+                result = await self.app.dispatch(PutIn("c", 1), consistency=[First])
+                self.waited.append(result.waited)
+            except SelfWait as error:
+                self.refusals.append(error)
+
+
+@asynccontextmanager
+async def in_a_circle(store: EventStore) -> AsyncGenerator[tuple[Application, First, Second]]:
+    """Open an application whose handlers would wait for each other."""
+    first, second = First(), Second()
+    async with shop(store, first, second) as app:
+        first.app = second.app = app
+        yield app, first, second
+
+
+async def test_handlers_that_would_wait_for_each_other_are_told_and_do_not(another_store: Stores) -> None:
+    async with in_a_circle(another_store()) as (app, first, second):
+        await app.dispatch(PutIn("a", 1))
+        await eventually(lambda: bool(first.waited), timedelta(seconds=3))
+
+    (refusal,) = second.refusals
+    assert (refusal.handler, refusal.through) == ("Second", ("First",))
+    assert "handler 'Second' would wait for itself, through 'First', which wait" in str(refusal)
+    assert first.waited == [{"Second": "handled"}]
+
+
+async def test_of_two_handlers_that_begin_to_wait_for_each_other_at_once_one_does_not(
+    another_store: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for = ConsistencyWaits.wait_for
+    both_have_chosen = asyncio.Barrier(2)
+
+    async def begin(waits: ConsistencyWaits, *arguments: Any, **options: Any) -> Mapping[str, str]:
+        await both_have_chosen.wait()
+        return await wait_for(waits, *arguments, **options)
+
+    monkeypatch.setattr(ConsistencyWaits, "wait_for", begin)
+    async with in_a_circle(another_store()) as (app, first, second):
+        await app.dispatch(PutIn("a", 1))
+        await eventually(lambda: bool(first.waited and second.waited), timedelta(seconds=3))
+
+    assert second.refusals == []
+    assert {*first.waited[0].values(), *second.waited[0].values()} == {"late", "handled"}
