@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,11 +30,13 @@ from framework.clock import SYSTEM_CLOCK
 from framework.codec import Codec
 from framework.errors import ConfigurationError, LeaseLost
 from framework.policies import Options
-from framework.runtime.processes import Bell, Owner, ProcessType, Relay
+from framework.runtime import reports
+from framework.runtime.processes import Bell, Owner, ProcessType, Relay, errands
+from framework.runtime.supervisor import Supervisor
 from framework.store.protocol import InstanceRow, OutboxRow, Part, ProcessChange
 from framework.store.subscriptions import Lease, Life
 from framework.subscription.slots import Hold
-from framework.testing import eventually, given
+from framework.testing import ManualClock, eventually, given
 from framework.testing.application import WatchedApplication
 from framework.testing.store_contract.parts import define, take
 from tests.processes.test_relay import QUICK, Apologise, Fulfil, Order, Ordered, OutOfStock, Ship, sent, shop
@@ -101,10 +103,11 @@ class Rejecting:
         await self.store.advance_process(lease, change, position=1)
         return self.relay(lease)
 
-    def relay(self, lease: Lease) -> Relay:
+    def relay(self, lease: Lease, life: Life | None = None, bell: Bell | None = None) -> Relay:
         """Return what sends for the owner by *lease*."""
-        owner = Owner(Hold(lease, Life()), 1, asyncio.Lock())
-        return Relay(self.process, self.store, Bell(), self._send, Backoff(attempts=1), SYSTEM_CLOCK, owner)
+        owner = Owner(Hold(lease, life or Life()), 1, asyncio.Lock())
+        once = Backoff(attempts=1)
+        return Relay(self.process, self.store, bell or Bell(), self._send, once, SYSTEM_CLOCK, owner)
 
     async def _send(self, command: object, command_id: UUID) -> None:
         del command_id
@@ -265,6 +268,65 @@ async def test_what_has_nothing_to_send_holds_no_task() -> None:
         await app.settled()
 
         assert await sent(store, "b") == ["Shipped"]
+
+
+async def test_what_is_due_is_sent_though_the_alarm_is_late_since_the_clock_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Deaf(ManualClock):
+        """Whose alarms count a time that passes otherwise than it does."""
+
+        def alarm(self, moment: datetime, ring: Callable[[], None]) -> Callable[[], None]:
+            del moment, ring
+            return lambda: None
+
+    monkeypatch.setattr(errands, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(reports, "REPORT_SECONDS", 3_600)  # whoever looks after its slot looks for timers, too
+    clock = Deaf()
+    store = MemoryEventStore(clock)
+    async with WatchedApplication(store=store, router=shop(), processes=[Belated], clock=clock) as app:
+        await app.dispatch(Order("a", 1))
+        await app.settled()
+        assert await sent(store, "a") == []
+
+        clock.advance(timedelta(hours=1))
+
+        async def is_sent() -> None:
+            assert await sent(store, "a") == ["Apologised"]
+
+        await eventually(is_sent)
+
+
+@attrs.frozen
+class Belated(ProcessManager[Ordered, Apologise]):
+    """Says nothing for an hour."""
+
+    @classmethod
+    def interested(cls, event: Ordered) -> Start:
+        return Start(event.order_id)
+
+    def handle(self, event: Ordered) -> Iterator[Schedule[Apologise]]:
+        yield Schedule(Apologise("nothing", event.order_id), after=timedelta(hours=1), key="k")
+
+
+async def test_who_is_late_to_say_that_he_lives_sends_when_he_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "POLL_SECONDS", 0.01)
+    shipping, supervisor, life = Rejecting(MemoryEventStore()), Supervisor(), Life(until=float("-inf"))
+    await shipping.begin()
+    lease = await take(shipping.store, "Fulfil")
+    sending = errands.Errands("relay", lambda bell: shipping.relay(lease, life, bell), supervisor.keep, SYSTEM_CLOCK)
+    try:
+        sending.bell.ring()
+        await a_few_turns()
+        sent_before = list(shipping.sent)
+
+        life.until = float("inf")
+
+        await eventually(lambda: len(shipping.sent) == 2)
+        assert sent_before == []
+    finally:
+        sending.end()
+        await supervisor.end()
 
 
 # Death ------------------------------------------------------------------------------------------------
