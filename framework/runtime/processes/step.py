@@ -46,19 +46,15 @@ class Step:
     def take(self, event: Recorded[Any], interest: Interest) -> None:
         """Have the instance that *interest* names take *event*. If that raises, it is as if it had not been tried."""
         id_ = interest.id
-        instance = self._instances.get(id_)
-        if instance is None:
-            instance = self._instances[id_] = self._loaded(id_)
+        instance = self._instance(id_)
         if isinstance(interest, Stop):
-            if instance.state is not None:
-                self._yielded.end(id_)
-                self._keep(id_, Instance(instance.version))
+            self.end(id_)
         elif handles(self._process.name, interest, is_running=instance.state is not None):
             self._keep(id_, self._handled(event, id_, instance))
 
     def end(self, id_: str) -> None:
         """Have the instance *id_* end, as far as it runs."""
-        instance = self._instances[id_] = self._loaded(id_)
+        instance = self._instance(id_)
         if instance.state is not None:
             self._yielded.end(id_)
             self._keep(id_, Instance(instance.version))
@@ -93,6 +89,11 @@ class Step:
     def _keep(self, id_: str, instance: Instance) -> None:
         self._instances[id_] = instance
         self._changed.add(id_)
+
+    def _instance(self, id_: str) -> Instance:
+        if id_ not in self._instances:
+            self._instances[id_] = self._loaded(id_)
+        return self._instances[id_]
 
     def _loaded(self, id_: str) -> Instance:
         row = self._rows.get(id_)
