@@ -329,6 +329,41 @@ async def test_who_is_late_to_say_that_he_lives_sends_when_he_has_said_so(monkey
         await supervisor.end()
 
 
+@attrs.frozen
+class Endless(ProcessManager[Ordered, Order | Ship]):
+    """Answers an order of nothing by the same order, for ever."""
+
+    @classmethod
+    def interested(cls, event: Ordered) -> Start:
+        return Start(event.order_id)
+
+    def handle(self, event: Ordered) -> Iterator[Order | Ship]:
+        yield Ship("parcel", event.order_id) if event.parcels else Order(event.order_id, 0)
+
+
+async def test_an_instance_that_answers_itself_for_ever_keeps_no_other_waiting_and_no_application_open() -> None:
+    store = MemoryEventStore()
+    async with Application(store=store, router=shop(), processes=[Endless]) as app:
+        await app.dispatch(Order("loop", 0))
+
+        async def has_come_round() -> None:
+            assert len(await store.read_stream("Desk-loop")) > 3
+
+        await eventually(has_come_round)
+        await app.dispatch(Order("a", 1))
+
+        async def other_is_shipped() -> None:
+            assert await sent(store, "a") == ["Shipped"]
+
+        await eventually(other_is_shipped)
+        before = len(await store.read_stream("Desk-loop"))
+
+        async def goes_on() -> None:
+            assert len(await store.read_stream("Desk-loop")) > before
+
+        await eventually(goes_on)
+
+
 # Death ------------------------------------------------------------------------------------------------
 
 
