@@ -80,7 +80,10 @@ ASK = """
 
 WRITE_UNTOLD = "INSERT INTO framework_projections.untold VALUES ($1, $2, $3)"
 UNTOLD = "SELECT positions FROM framework_projections.untold WHERE schema_name = $1 AND slot = $2"
-TOLD = "DELETE FROM framework_projections.untold WHERE schema_name = $1 AND slot = $2"
+TOLD = """
+    DELETE FROM framework_projections.untold AS u USING framework_projections.progress AS p
+     WHERE u.schema_name = $1 AND u.slot = $2 AND p.schema_name = $1 AND p.slot = $2 AND p.fence = $3
+"""
 
 FIND = "SELECT log_id, projector, replayed_to FROM framework_projections.projections WHERE schema_name = $1"
 ENTER = """
@@ -299,11 +302,11 @@ class ReadModel:
             rows = await connection.fetch(UNTOLD, self.schema, slot)
         return sorted(position for row in rows for position in row["positions"])
 
-    async def settle(self, slot: int) -> None:
-        """Note that it has been told of all."""
-        connection = await self._idle(slot)
+    async def settle(self, lease: Lease) -> None:
+        """Note that it has been told of all; nothing where there has been a later owner, who owes something else."""
+        connection = await self._idle(lease.slot)
         with unavailable(self._what, connection), troubled(self._what):
-            await connection.execute(TOLD, self.schema, slot)
+            await connection.execute(TOLD, self.schema, lease.slot, lease.fence)
 
     async def park(self, db: Connection, event: ParkedEvent) -> None:
         """Set *event* aside within the transaction of *db*."""

@@ -140,7 +140,7 @@ class Rows:
                     await self._hold.pause(self._policy.retry.delay_s(failures))
                     continue
                 log.error(COMMITTED_FAILED, handler=self._policy.name, position=self.position, error=repr(error))
-            await self._model.settle(self._hold.lease.slot)
+            await self._model.settle(self._hold.lease)
             return
 
     def _at_once(self, items: Sequence[Item]) -> Iterable[Sequence[Item]]:

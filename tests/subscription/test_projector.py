@@ -436,6 +436,18 @@ async def test_the_next_owner_waits_for_what_the_one_before_has_open_and_begins_
     await other.close()
 
 
+async def test_an_owner_that_has_been_replaced_forgets_nothing_that_the_next_one_is_to_tell(model: ReadModel) -> None:
+    assert await model.take_over(SECOND, 1) == 0
+    async with model.advancing(SECOND, 1) as db:
+        await model.owe(db, 0, [1])
+
+    await model.settle(FIRST)
+    assert await model.owed(0) == [1]
+
+    await model.settle(SECOND)
+    assert await model.owed(0) == []
+
+
 async def test_an_owner_that_has_been_replaced_is_told_before_it_writes(
     dsn: str, namespace: str, model: ReadModel
 ) -> None:
