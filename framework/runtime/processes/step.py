@@ -47,10 +47,11 @@ class Step:
         """Have the instance that *interest* names take *event*. If that raises, it is as if it had not been tried."""
         id_ = interest.id
         instance = self._instance(id_)
-        if isinstance(interest, Stop):
-            self.end(id_)
-        elif handles(self._process.name, interest, is_running=instance.state is not None):
-            self._keep(id_, self._handled(event, id_, instance))
+        with handling(self._process.name, (event,)):
+            if isinstance(interest, Stop):
+                self.end(id_)
+            elif handles(self._process.name, interest, is_running=instance.state is not None):
+                self._keep(id_, self._handled(event, id_, instance))
 
     def end(self, id_: str) -> None:
         """Have the instance *id_* end, as far as it runs."""
@@ -76,9 +77,8 @@ class Step:
         state, version = (process.initial, 0) if before.state is None else (before.state, before.version)
         clock = asyncio.get_running_loop().time
         began = clock()
-        with handling(process.name, (event,)):
-            yielded = list(state.handle(event.data))
-            state = state.apply(event.data)
+        yielded = list(state.handle(event.data))
+        state = state.apply(event.data)
         if (took_s := clock() - began) > process.step_timeout_s:
             raise StepTooSlow(process.name, id_, took_s, process.step_timeout_s)
         document = process.codec.encode(state)
