@@ -207,11 +207,16 @@ class Journal:
     def _items(self, stored: Iterable[StoredEvent], selection: Selection) -> Sequence[Item]:
         """Return what of *stored* is of *selection*."""
         items: list[Item] = []
+        types, stream = selection.types, selection.stream
         for each in stored:
-            if selection.wants_stream(each.stream):
-                item = self._item(each)
-                if item is not None and (item := wanted(item, selection)) is not None:
+            if stream is not None and each.stream != stream:
+                continue  # the store has gone by how the names of streams begin
+            item = self._item(each)
+            if isinstance(item, Recorded):  # nearly all are, and this is done for every one of them
+                if types is None or item.type in types:
                     items.append(item)
+            elif item is not None and (part := wanted(item, selection)) is not None:
+                items.append(part)
         return items
 
     def _item(self, stored: StoredEvent) -> Item | None:

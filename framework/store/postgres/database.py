@@ -36,6 +36,8 @@ PLANNING: Final = {
     # Every statement of the store has an index to go by. A plan made while a table was small, and kept, would go on
     # reading all of it when it is large.
     "enable_seqscan": "off",
+    # So it is the same plan whatever is asked for, and making it anew would take longer than to read a short page.
+    "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
 
