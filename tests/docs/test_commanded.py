@@ -16,6 +16,7 @@ SECTIONS = (
     | {"H": 15, "PM": 13, "P": 10}
     | {"T": 8, "C": 9}
     | {"SC": 7, "SB": 10, "N": 5}
+    | {"1.14.": 7}
 )
 """How many there are of each."""
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -28,8 +29,10 @@ from framework import (
     MemoryEventStore,
     Next,
     PostgresEventStore,
+    ProcessManager,
     Projector,
     Recorded,
+    Start,
 )
 from framework.errors import WrongExpectedVersion
 from framework.handler import Dispatch
@@ -477,6 +480,29 @@ async def test_a_projected_event_has_a_span_and_is_measured(told: Told, dsn: str
     assert attributes(span)["framework.position"] == 1
     assert span.parent == batch.context
     assert (point.count, point.attributes["framework.handler"]) == (1, "Amounts v1")
+
+
+@attrs.frozen
+class Counted(ProcessManager[Moved, PutIn]):
+    """Counts, and sends nothing."""
+
+    @classmethod
+    def interested(cls, event: Moved) -> Start | None:
+        return Start(str(event.amount))
+
+    def handle(self, event: Moved) -> Iterator[PutIn]:
+        assert event
+        return iter(())
+
+
+async def test_the_events_of_a_process_have_the_span_of_their_batch(told: Told) -> None:
+    app = Application(store=MemoryEventStore(), router=tills(), processes=[Counted], telemetry=told.telemetry)
+    async with app:
+        result = await app.dispatch(PutIn("a", 1))
+        await app.wait_for(result.position, ["Counted"])
+
+    assert attributes(told.one("batch Counted"))["framework.events"] == 1
+    assert [point.sum for point in told.points("framework.batch.events")] == [1]
 
 
 def test_where_nobody_watches_no_event_is_told_of() -> None:
