@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from framework.aggregate import Aggregate
 from framework.errors import ConfigurationError, InvalidOption
 from framework.journal import pieces
+from framework.lookback import Difference, Step
 from framework.messages import Recorded
 from framework.projector import Connection, Projector
 from framework.router import Waiting, names
@@ -42,6 +43,54 @@ class Viewing(Running):
             version = await self._wiring.journal.store.version_at(stream, at)
         state: A = (await engine.states.load(stream, registration, until=version)).state  # type: ignore[assignment]  # what is registered for a class is one of it
         return state
+
+    async def replay(
+        self, aggregate: type[A], identity: object, *, after: int = 0, until: int | None = None
+    ) -> AsyncGenerator[Step[A], None]:
+        """Yield each event of the *aggregate* called *identity*, with its state before and after it.
+
+        Those above the version *after*, up to the version *until*. Where `apply` fails, its error is raised when all
+        before that event has been yielded: the last state is the one it fails on. Raises as `state` does.
+        """
+        registration = self._wiring.router.registration(aggregate)
+        engine, journal, limit = self._alive(), self._wiring.journal, self._wiring.defaults.page
+        stream = registration.stream_of(identity)
+        loaded = (
+            registration.initial if after <= 0 else (await engine.states.load(stream, registration, until=after)).state
+        )
+        state: A = loaded  # type: ignore[assignment]  # what is registered for a class is one of it
+        version = max(after, 0)
+        while stored := await journal.read_stream(stream, after=version, until=until, limit=limit):
+            for each in stored:
+                item = journal.record(each)
+                for event in () if item is None else pieces([item]):
+                    before, state = state, state.fold((event.data,))
+                    yield Step(event, before, state)
+            version = stored[-1].version
+
+    async def difference(
+        self, aggregate: type[A], identity: object, since: int | datetime, until: int | datetime | None = None
+    ) -> Difference[A]:
+        """Return what became of the *aggregate* called *identity* between two versions, or moments with a time zone.
+
+        Up to now unless *until* is given. Raises `InvalidOption` where it ends before it begins, and as `state` does.
+        """
+        stream = self._wiring.router.registration(aggregate).stream_of(identity)
+        first = await self._version(stream, since)
+        last = None if until is None else await self._version(stream, until)
+        if last is not None and last < first:
+            raise InvalidOption(f"{stream}: what became of it since version {first} is not over by version {last}")
+        before = after = await self.state(aggregate, identity, version=first)
+        events: list[Recorded[Any]] = []
+        async for step in self.replay(aggregate, identity, after=first, until=last):
+            after = step.after
+            events.append(step.event)
+        return Difference(before, after, events)
+
+    async def _version(self, stream: str, moment: int | datetime) -> int:
+        """Return the version that *stream* had at *moment*, or the version that it is already."""
+        self._alive()
+        return moment if isinstance(moment, int) else await self._wiring.journal.store.version_at(stream, moment)
 
     async def snapshot(self, aggregate: type[Aggregate[Any, Any]], identity: object) -> int:
         """Save the present state of the *aggregate* called *identity*, and return its version.
