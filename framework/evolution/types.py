@@ -61,7 +61,7 @@ class EventTypes:
         return frozenset[str]().union(*(self._stored_as.get(name, {name}) for name in names))
 
     def may_be(self, stored: str) -> frozenset[str]:
-        """Return the names of today of what an event that is *stored* under a name may be; its own if nobody knows it."""
+        """Return what an event *stored* under a name may be called today: as then, if nobody knows it."""
         return self._may_be.get(stored, frozenset({self.today(stored)}))
 
     def today(self, name: str) -> str:
