@@ -50,6 +50,12 @@ class Node:
         """Return how many lines it has said that begin with *word*."""
         return sum(line.startswith(word) for line in self.words.read_text().splitlines())
 
+    def was_told(self, handler: str) -> int:
+        """Return how often a slot of *handler* was not its own any more: by a refusal, or found out before it wrote."""
+        lines = self.words.read_text().splitlines()
+        noticed = sum("lease_lost" in line and f"handler={handler} " in line for line in lines)
+        return self.said(f"refused {handler}") + noticed
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

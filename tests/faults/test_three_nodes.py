@@ -114,12 +114,12 @@ async def test_a_node_stopped_in_mid_batch_is_replaced_and_writes_nothing_when_i
         stopped = await one_that_stops(shop, stops)
         await shop.put_in("5", 1)
     await shop.check(repeats=True)  # without it
-    before = stopped.said(f"refused {who}")
+    before = stopped.was_told(who)
 
     stopped.signal(signal.SIGCONT)
 
     # The handler finishes the effect it was at, late; then both are told that the slot is not their own any more.
-    await eventually(lambda: stopped.said(f"refused {who}") > before, SOON)
+    await eventually(lambda: stopped.was_told(who) > before, SOON)
     await shop.put_in("5", 1)
     assert await shop.check(repeats=True) <= 1
 
