@@ -162,7 +162,7 @@ def _after(step: Upcaster, data: dict[str, Any], metadata: Metadata, where: str)
     """Return what *step* makes of an event, with all that it left open filled in; raises `UpcastFailed`."""
     try:
         yielded = list(step.upcast(data, metadata))
-    except Exception as error:
+    except Exception as error:  # the user's own code: whatever it raises, it is at this event
         raise UpcastFailed(type(step).__name__, where, f"{type(error).__name__}: {error}") from error
     found: list[Upcast] = []
     for each in yielded:

@@ -32,6 +32,10 @@ STEPS: Final = 4
 """So many steps of the loop after the last who came nobody is expected: an answer is so far from the next append."""
 
 
+LONGEST_GATHERING: Final = 64
+"""So many steps it takes at most, however many still come: who came first must not wait for those without end."""
+
+
 class Appender:
     """Takes every append of a store, and sends them in batches."""
 
@@ -112,7 +116,9 @@ class Appender:
     async def _gather(self) -> None:
         """Among others, let those come first who were just answered: what has waited would be half a batch."""
         barren = 0
-        while self._at_once == AMONG_OTHERS and barren < STEPS:
+        for _ in range(LONGEST_GATHERING):
+            if self._at_once != AMONG_OTHERS or barren == STEPS:
+                return
             before = self._queue.arrived
             await asyncio.sleep(0)
             barren = 0 if self._queue.arrived > before else barren + 1

@@ -62,7 +62,8 @@ def _array(element: int, count: int, body: bytes) -> bytes:
 
 
 def _read(_: bytes) -> object:
-    raise NotImplementedError
+    message = "what appends over a connection reads no arrays of these types over it"
+    raise NotImplementedError(message)
 
 
 CODECS: Final[Sequence[tuple[int, str, Callable[[Any], bytes]]]] = (

@@ -135,3 +135,23 @@ async def test_whose_others_have_gone_has_two_batches_on_their_way_again(
 
     await database.holds("c", "ab")
     await end(callers)
+
+
+async def test_who_appends_among_others_does_not_wait_for_those_who_come_without_end(
+    database: Database, appender: Appender
+) -> None:
+    coming = [appender.append([write("a", Expected.ANY)], [])]
+    await database.holds("a")
+    database.position += 1  # somebody else has appended
+    database.answer()
+    await coming.pop()
+    coming.append(appender.append([write("a", Expected.ANY)], []))
+    await database.holds("a")
+
+    database.position += 1
+    database.answer()
+    while not database.batches and len(coming) < 500:
+        coming.append(appender.append([write(f"b-{len(coming)}", Expected.ANY)], []))
+        await asyncio.sleep(0)
+
+    assert len(coming) < 100
